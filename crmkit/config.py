@@ -1,0 +1,332 @@
+"""crmkit.toml, checked: every problem in one message, each with file and line.
+
+```toml
+state = ".crmkit/state.db"            # or postgresql+psycopg://user@host/db
+secrets_dir = ".crmkit/secrets"       # optional: a folder of owner-only secret files
+
+[connections.hubspot-us]
+crm = "hubspot"                       # everything else here is an option of that connector
+
+[connections.hubspot-us.stages."Sales Pipeline"]
+"Appointment Scheduled" = "meeting"   # native stage (name or id) = common stage
+
+[report]
+currency = "USD"
+time_zone = "Europe/Berlin"
+rates_file = "rates.csv"              # currency,date,rate
+```
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from crmkit.errors import ConfigError
+from crmkit.model import Outcome
+
+FILE_NAME = "crmkit.toml"
+_CONNECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_CURRENCY = Field(pattern=r"^[A-Z]{3}$")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageSettings(_Section):
+    """One common stage of this workspace, in place of the built-in outline."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str
+    outcome: Outcome = Outcome.OPEN
+
+
+class ReportSettings(_Section):
+    """How the report counts.
+
+    `record_order` names connections, the one of record first: a deal that is linked
+    across CRMs takes its values from the first of them that holds it.
+    """
+
+    currency: Annotated[str, _CURRENCY] = "USD"
+    time_zone: str = "UTC"
+    rates_file: Path | None = None
+    rates: Mapping[Annotated[str, _CURRENCY], Mapping[date, Decimal]] = {}
+    record_order: tuple[str, ...] = ()
+    amount_basis: Literal["as_entered", "annualised"] = "as_entered"
+    stale_days: int = Field(default=30, ge=1)
+    win_rate_days: int = Field(default=365, ge=1)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            near = difflib.get_close_matches(value, available_timezones(), 1)
+            raise ValueError(
+                f"{value!r} is not a time zone" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+        return value
+
+    @field_validator("rates")
+    @classmethod
+    def _positive(cls, value: Mapping[str, Mapping[date, Decimal]]) -> Mapping[str, Mapping[date, Decimal]]:
+        for currency, entries in value.items():
+            for when, rate in entries.items():
+                if rate <= 0:
+                    raise ValueError(f"the rate of {currency} on {when} must be above zero")
+        return value
+
+
+class ConnectionSettings(_Section):
+    """One configured login. Keys that are not named here are options of the connector."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    crm: str
+    history: bool = False
+    stages: Mapping[str, Mapping[str, str]] = {}
+    stage_defaults: Mapping[str, Mapping[str, str]] = {}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is left for the connector's own `Options`."""
+        return dict(self.model_extra or {})
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    state: str = ".crmkit/state.db"
+    secrets_dir: Path | None = None
+    clock_margin_seconds: float = Field(default=120.0, gt=0)
+    stages: tuple[StageSettings, ...] = ()
+    connections: Mapping[str, ConnectionSettings] = {}
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _known_connections(self) -> Settings:
+        unknown = [name for name in self.report.record_order if name not in self.connections]
+        if unknown:
+            raise ValueError(f"report.record_order names {unknown[0]!r}, which is not a connection")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Checked settings and where they came from.
+
+    Attributes:
+        path: The file; relative paths in it start at its folder.
+        settings: What it says.
+        options: The connector options per connection, checked.
+    """
+
+    path: Path
+    settings: Settings
+    options: Mapping[str, BaseModel]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of crmkit.toml."""
+        return self.path.parent
+
+    @property
+    def state_url(self) -> str:
+        """The state store as a database URL."""
+        state = self.settings.state
+        return state if "://" in state else f"sqlite:///{self.folder / state}"
+
+    @property
+    def secrets_dir(self) -> Path | None:
+        """The folder of secret files, if one is named."""
+        return self.folder / self.settings.secrets_dir if self.settings.secrets_dir else None
+
+    def chosen(self, names: Iterable[str]) -> dict[str, ConnectionSettings]:
+        """The named connections, or all of them if none is named.
+
+        Raises:
+            ConfigError: A name is not configured.
+        """
+        known = self.settings.connections
+        wanted = list(names) or list(known)
+        for name in wanted:
+            if name not in known:
+                raise ConfigError(
+                    f"there is no connection {name!r} in {self.path.name}", hint=_suggest(name, known)
+                )
+        if not wanted:
+            raise ConfigError(
+                f"{self.path.name} has no connections",
+                hint="Add one as [connections.NAME] with its `crm`, or try `crmkit demo` first.",
+            )
+        return {name: known[name] for name in wanted}
+
+
+def find(start: Path) -> Path:
+    """The nearest crmkit.toml in a folder or above it.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    for folder in [start, *start.parents]:
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise ConfigError(
+        f"no {FILE_NAME} in {start} or above it",
+        hint="Run `crmkit demo` to get a workspace to play with, or name the file with --config.",
+    )
+
+
+def load(path: Path, connectors: Mapping[str, type[BaseModel]]) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: The file.
+        connectors: The options model of each known `crm`.
+
+    Raises:
+        ConfigError: It cannot be read, or something in it is wrong; all problems at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text, parse_float=Decimal)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    lines = _Lines(text)
+    problems: list[tuple[int, str]] = []
+    settings = _settings(document, lines, problems)
+    options: dict[str, BaseModel] = {}
+    tables = document.get("connections", {})
+    for name, table in tables.items() if isinstance(tables, dict) else ():
+        if isinstance(table, dict):
+            checked = _connection(name, table, connectors, lines, problems)
+            if checked is not None:
+                options[name] = checked
+    if problems or settings is None:
+        listing = "\n".join(f"  {path.name}:{line}: {text}" for line, text in sorted(set(problems)))
+        count = len(set(problems))
+        raise ConfigError(
+            f"{path} has {count} problem{'s' if count != 1 else ''}:\n{listing}",
+            hint="Correct these lines; nothing was changed.",
+        )
+    return Config(path.resolve(), settings, options)
+
+
+def _settings(document: Mapping[str, Any], lines: _Lines, problems: list[tuple[int, str]]) -> Settings | None:
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        _explain(error, (), Settings, lines, problems)
+        return None
+
+
+def _connection(
+    name: str,
+    table: Mapping[str, Any],
+    connectors: Mapping[str, type[BaseModel]],
+    lines: _Lines,
+    problems: list[tuple[int, str]],
+) -> BaseModel | None:
+    where = ("connections", name)
+    if not _CONNECTION_NAME.fullmatch(name):
+        problems.append((lines.of(where), f"{name!r}: use lower-case letters, digits and hyphens"))
+    crm = table.get("crm")
+    if not isinstance(crm, str):
+        return None  # reported by the settings themselves
+    model = connectors.get(crm)
+    if model is None:
+        problems.append(
+            (lines.of((*where, "crm")), f"there is no connector {crm!r}. {_suggest(crm, connectors)}")
+        )
+        return None
+    own = {key: value for key, value in table.items() if key not in ConnectionSettings.model_fields}
+    try:
+        return model.model_validate(own)
+    except ValidationError as error:
+        _explain(error, where, model, lines, problems, extra=ConnectionSettings.model_fields)
+        return None
+
+
+def _explain(
+    error: ValidationError,
+    where: tuple[str, ...],
+    model: type[BaseModel],
+    lines: _Lines,
+    problems: list[tuple[int, str]],
+    extra: Iterable[str] = (),
+) -> None:
+    for item in error.errors(include_url=False, include_input=False):
+        path = (*where, *(str(part) for part in item["loc"] if part != "[key]"))
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            known = [*_fields_at(model, item["loc"][:-1]), *extra]
+            message = f"unknown key. {_suggest(str(item['loc'][-1]), known)}"
+        problems.append((lines.of(path), f"{'.'.join(path) or 'crmkit.toml'}: {message}"))
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The field names of the model at a path inside another one."""
+    current: Any = model
+    for part in path:
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[str(part)].annotation
+        for inner in getattr(current, "__args__", ()):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                current = inner
+    is_model = isinstance(current, type) and issubclass(current, BaseModel)
+    return list(current.model_fields) if is_model else []
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    options = list(known)
+    near = difflib.get_close_matches(name, options, 1, 0.5)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known: {', '.join(sorted(options))}." if options else ""
+
+
+class _Lines:
+    """Where keys and tables stand in a TOML text, well enough to point a person there."""
+
+    _HEADER = re.compile(r"^\s*\[\[?(?P<path>[^\]]+)\]\]?\s*(#.*)?$")
+    _KEY = re.compile(
+        r"""^\s*(?P<path>(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
+    )
+    _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+
+    def __init__(self, text: str) -> None:
+        self._at: dict[tuple[str, ...], int] = {}
+        table: tuple[str, ...] = ()
+        for number, line in enumerate(text.splitlines(), start=1):
+            if header := self._HEADER.match(line):
+                table = self._parts(header["path"])
+                self._at.setdefault(table, number)
+            elif key := self._KEY.match(line):
+                self._at.setdefault((*table, *self._parts(key["path"])), number)
+
+    def of(self, path: tuple[str, ...]) -> int:
+        """The line of a key, or of the nearest table around it."""
+        names = tuple(part for part in path if not part.isdigit())
+        for end in range(len(path), 0, -1):
+            if path[:end] in self._at:
+                return self._at[path[:end]]
+        for end in range(len(names), 0, -1):
+            if names[:end] in self._at:
+                return self._at[names[:end]]
+        return 1
+
+    def _parts(self, path: str) -> tuple[str, ...]:
+        return tuple(part.strip("\"'") for part in self._PART.findall(path))

@@ -1,0 +1,207 @@
+"""From a vendor's values to canonical ones, and from rows to records, a page at a time.
+
+The functions here read one value; they raise `FieldError` naming the field. `records`
+checks a whole page in one go (several times cheaper than record by record) and sets
+aside what cannot be read, so that one odd record never hides its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from crmkit.connectors.base import Unreadable
+from crmkit.model import Kind, Record, Ref
+
+R = TypeVar("R", bound=Record)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class FieldError(ValueError):
+    """One field of a vendor's record cannot be read."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+def records(
+    model: type[R],
+    connection: str,
+    kind: Kind,
+    payloads: Iterable[Any],
+    translate: Callable[[Any], dict[str, Any]],
+    identify: Callable[[Any], str],
+) -> tuple[list[R], list[Unreadable]]:
+    """Translate a page.
+
+    Args:
+        model: The canonical record.
+        connection: Name of the connection, for refs.
+        kind: What the records are.
+        payloads: The vendor's rows.
+        translate: Gives the model's fields for one row; raises `FieldError`, or
+            `KeyError`/`TypeError`/`AttributeError` when the row has another shape.
+        identify: The id of a row, so that an unreadable one can be named.
+
+    Returns:
+        The records in order, and those that could not be read.
+    """
+    rows: list[dict[str, Any]] = []
+    unreadable: list[Unreadable] = []
+    for payload in payloads:
+        try:
+            rows.append(translate(payload))
+        except FieldError as error:
+            unreadable.append(_unreadable(connection, kind, payload, identify, error.field, error.reason))
+        except KeyError as error:
+            unreadable.append(
+                _unreadable(connection, kind, payload, identify, str(error.args[0]), "is missing")
+            )
+        except (TypeError, AttributeError, ValueError) as error:
+            reason = f"has an unexpected shape ({type(error).__name__})"
+            unreadable.append(_unreadable(connection, kind, payload, identify, "?", reason))
+    try:
+        return _adapter(model).validate_python(rows), unreadable
+    except ValidationError:
+        return _one_by_one(model, rows, unreadable), unreadable
+
+
+def _one_by_one(model: type[R], rows: list[dict[str, Any]], unreadable: list[Unreadable]) -> list[R]:
+    good: list[R] = []
+    for row in rows:
+        try:
+            good.append(model.model_validate(row))
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "?"
+            unreadable.append(Unreadable(row["ref"], field, first["msg"]))
+    return good
+
+
+@cache
+def _adapter(model: type[R]) -> TypeAdapter[list[R]]:
+    return TypeAdapter(list[model])  # type: ignore[valid-type]
+
+
+def _unreadable(
+    connection: str, kind: Kind, payload: Any, identify: Callable[[Any], str], field: str, reason: str
+) -> Unreadable:
+    try:
+        native = identify(payload)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError):
+        native = "unknown"
+    return Unreadable(Ref(connection, kind, native), field, reason)
+
+
+def text(value: Any, field: str) -> str | None:
+    """A text, or `None` if unset or empty."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise FieldError(field, f"is a {type(value).__name__}, not a text")
+    return value
+
+
+def native_id(value: Any, field: str) -> str | None:
+    """An id as text, whether the CRM sent digits as a number or as a text."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise FieldError(field, f"is a {type(value).__name__}, not an id")
+    return str(value)
+
+
+def number(value: Any, field: str) -> Decimal | None:
+    """An exact number from a JSON number or a decimal text; never through a float."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
+        raise FieldError(field, f"is a {type(value).__name__}, not a number")
+    try:
+        result = Decimal(value)
+    except InvalidOperation:
+        raise FieldError(field, "is not a number") from None
+    if not result.is_finite():
+        raise FieldError(field, "is not a finite number")
+    return result
+
+
+def percent(value: Any, field: str) -> Decimal | None:
+    """A probability from 0..100 to a fraction from 0 to 1."""
+    share = number(value, field)
+    if share is None:
+        return None
+    if not 0 <= share <= 100:
+        raise FieldError(field, "is not between 0 and 100")
+    return share / 100
+
+
+def fraction(value: Any, field: str) -> Decimal | None:
+    """A probability that the CRM already holds as a fraction from 0 to 1."""
+    share = number(value, field)
+    if share is not None and not 0 <= share <= 1:
+        raise FieldError(field, "is not between 0 and 1")
+    return share
+
+
+def instant(value: Any, field: str, *, naive_is_utc: bool = False) -> datetime | None:
+    """An ISO 8601 date-time, in UTC.
+
+    Args:
+        value: The text; `None` and `""` are unset.
+        field: Its name.
+        naive_is_utc: Whether a text without offset means UTC; otherwise it is an error.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise FieldError(field, "is not a date-time") from None
+    if moment.tzinfo is UTC:
+        return moment
+    if moment.tzinfo is None:
+        if not naive_is_utc:
+            raise FieldError(field, "has no UTC offset")
+        return moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC)
+
+
+def from_seconds(value: Any, field: str) -> datetime | None:
+    """Unix seconds, in UTC."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise FieldError(field, f"is a {type(value).__name__}, not Unix seconds")
+    try:
+        return _EPOCH + timedelta(seconds=float(value))
+    except OverflowError:
+        raise FieldError(field, "is not a time that can be") from None
+
+
+def day(value: Any, field: str) -> date | None:
+    """A bare `YYYY-MM-DD`."""
+    if value is None or value == "":
+        return None
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise FieldError(field, "is not a day (YYYY-MM-DD)") from None
+
+
+def yes_no(value: Any, field: str, *, yes: Iterable[Any], no: Iterable[Any]) -> bool | None:
+    """A boolean in the vendor's spelling; `None` and `""` are unset."""
+    if value is None or value == "":
+        return None
+    if value in yes:
+        return True
+    if value in no:
+        return False
+    raise FieldError(field, "is neither yes nor no")

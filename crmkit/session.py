@@ -1,0 +1,159 @@
+"""One run of crmkit: configuration, secrets, state and open connections, wired together."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crmkit import config, credentials
+from crmkit.connectors import registry
+from crmkit.connectors.base import Connector, Context
+from crmkit.connectors.clock import Clock, SystemClock
+from crmkit.connectors.usage import Usage
+from crmkit.errors import CrmkitError
+from crmkit.model import Workspace
+from crmkit.sync.pull import KINDS, Progress, Pull, PullResult
+from crmkit.sync.state import State
+
+
+@dataclass(slots=True)
+class Session:
+    """A configured workspace.
+
+    Attributes:
+        config: The checked configuration.
+        redactor: Masks every secret that was handed out.
+        clock: Where time comes from.
+        cancelled: Set to stop everything that is under way.
+    """
+
+    config: config.Config
+    redactor: credentials.Redactor = field(default_factory=credentials.Redactor)
+    clock: Clock = field(default_factory=SystemClock)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def open(cls, path: Path | None) -> Session:
+        """Load the configuration: the named file, or the nearest crmkit.toml.
+
+        Raises:
+            ConfigError: There is none, or something in it is wrong.
+        """
+        chosen = path or config.find(Path.cwd())
+        return cls(config.load(chosen, registry.OptionModels()))
+
+    def secrets(self, connection: str) -> credentials.ConnectionSecrets:
+        """The secrets of one connection."""
+        return credentials.ConnectionSecrets(
+            connection,
+            keyring=credentials.system_keyring(),
+            environ=os.environ,
+            directory=self.config.secrets_dir,
+            redactor=self.redactor,
+        )
+
+    def connect(self, connection: str) -> Connector:
+        """An open connection."""
+        settings = self.config.settings.connections[connection]
+        context = Context(connection, self.secrets(connection), self.clock, Usage(), self.cancelled)
+        return registry.connector(settings.crm)(context, self.config.options[connection])
+
+    @contextmanager
+    def state(self) -> Iterator[State]:
+        """The open state store."""
+        state = State(self.config.state_url)
+        try:
+            yield state
+        finally:
+            state.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPull:
+    """What the progress display may look at while a pull runs."""
+
+    connection: str
+    progress: Progress
+    usage: Usage
+
+
+def pull(
+    session: Session,
+    state: State,
+    names: Iterable[str],
+    *,
+    full: bool = False,
+    watch: Callable[[Sequence[RunningPull], Callable[[], bool]], None],
+) -> list[PullResult]:
+    """Refresh the local copy of several connections side by side.
+
+    Args:
+        session: The workspace.
+        state: Its open state store.
+        names: Connections; all if none is named.
+        full: Read everything again.
+        watch: Called once in the calling thread with the running pulls and a function
+            that tells whether all have ended; returns when they have. Ctrl-C in it stops
+            the pulls at the next page.
+
+    Returns:
+        One result per connection, in order.
+    """
+    chosen = session.config.chosen(names)
+    connectors = [session.connect(name) for name in chosen]
+    pulls = [
+        Pull(
+            state,
+            connector,
+            clock_margin_seconds=session.config.settings.clock_margin_seconds,
+            history=settings.history,
+            full=full,
+            kinds=KINDS,
+        )
+        for connector, settings in zip(connectors, chosen.values(), strict=True)
+    ]
+    running = [RunningPull(one.name, one.progress, one.connector.context.usage) for one in pulls]
+    with ThreadPoolExecutor(max_workers=len(pulls), thread_name_prefix="pull") as pool:
+        futures = [pool.submit(one.run) for one in pulls]
+        try:
+            watch(running, lambda: all(future.done() for future in futures))
+        except KeyboardInterrupt:
+            session.cancelled.set()
+        finally:
+            results = [future.result() for future in futures]
+    for connector in connectors:
+        connector.close()
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What `doctor` found out about one connection."""
+
+    connection: str
+    workspace: Workspace | None = None
+    skew_seconds: float | None = None
+    error: CrmkitError | None = None
+
+
+def examine(session: Session, names: Iterable[str]) -> list[Health]:
+    """Prove the credentials of each connection and compare the clocks."""
+    found: list[Health] = []
+    for name in session.config.chosen(names):
+        try:
+            connector = session.connect(name)
+            workspace = connector.check()
+            connector.close()
+        except CrmkitError as error:
+            found.append(Health(name, error=error))
+            continue
+        skew = None
+        if workspace.server_time is not None:
+            skew = (session.clock.now() - workspace.server_time).total_seconds()
+        found.append(Health(name, workspace, skew))
+    return found

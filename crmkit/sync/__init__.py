@@ -1,0 +1,1 @@
+"""The engine: local state, pull, links; later reconcile, plan and apply."""

@@ -1,0 +1,156 @@
+"""Leases: one holder at a time, told apart by an epoch, freed when the holder is gone.
+
+The row in the state store is what other machines see. On one machine an operating-system
+file lock goes with it: it disappears with its process, so that a killed run never blocks
+the next one until the lease expires (sync-semantics 9).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+import sqlalchemy as sa
+
+from crmkit.errors import Busy, StateError
+from crmkit.sync import schema
+from crmkit.sync.state import State
+
+TIME_TO_LIVE = timedelta(seconds=180)
+RENEW_EVERY_SECONDS = 60.0
+
+
+class Lease:
+    """A lease that is held; `guard` every transaction with it."""
+
+    def __init__(self, state: State, name: str, owner: str, epoch: int, now: Callable[[], datetime]) -> None:
+        self.name = name
+        self.owner = owner
+        self.epoch = epoch
+        self._state = state
+        self._now = now
+
+    def guard(self, connection: sa.Connection) -> None:
+        """Extend the lease inside a transaction, which must fail if it was lost.
+
+        Raises:
+            Busy: Somebody else took the lease over; the transaction is rolled back.
+        """
+        row = schema.leases.c
+        changed = connection.execute(
+            schema.leases.update()
+            .where(row.name == self.name, row.epoch == self.epoch, row.owner == self.owner)
+            .values(expires_at=self._now() + TIME_TO_LIVE)
+        )
+        if changed.rowcount != 1:
+            raise Busy(f"the lease {self.name} was taken over by another run; this one stops")
+
+    def renew(self) -> None:
+        """Extend the lease while nothing is being written."""
+        with self._state.write() as connection:
+            self.guard(connection)
+
+    def release(self) -> None:
+        """Free the lease for the next run."""
+        row = schema.leases.c
+        with self._state.write() as connection:
+            connection.execute(
+                schema.leases.update()
+                .where(row.name == self.name, row.epoch == self.epoch)
+                .values(expires_at=self._now())
+            )
+
+
+@contextmanager
+def hold(state: State, name: str, now: Callable[[], datetime]) -> Iterator[Lease]:
+    """Hold a lease for the duration of a block.
+
+    Args:
+        state: The store.
+        name: What is leased, for example `pull:hubspot-us`.
+        now: The clock.
+
+    Raises:
+        Busy: Somebody else holds it; the message says who and since when.
+    """
+    lock = _lock_file(state, name)
+    try:
+        lease = _take(state, name, now, holder_is_gone=lock is not None)
+        stop = threading.Event()
+        renewal = threading.Thread(target=_keep, args=(lease, stop), name=f"lease-{name}", daemon=True)
+        renewal.start()
+        try:
+            yield lease
+        finally:
+            stop.set()
+            renewal.join()
+            with contextlib.suppress(StateError):  # it expires by itself
+                lease.release()
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _keep(lease: Lease, stop: threading.Event) -> None:
+    while not stop.wait(RENEW_EVERY_SECONDS):
+        try:
+            lease.renew()
+        except StateError:
+            return  # the next guarded transaction says so
+
+
+def _take(state: State, name: str, now: Callable[[], datetime], *, holder_is_gone: bool) -> Lease:
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    at = now()
+    with state.write() as connection:
+        row = connection.execute(
+            sa.select(schema.leases).where(schema.leases.c.name == name).with_for_update()
+        ).one_or_none()
+        if row is not None and row.expires_at > at and not holder_is_gone:
+            raise _busy(name, row.owner, row.since)
+        epoch = 1 if row is None else row.epoch + 1
+        values = {"owner": owner, "epoch": epoch, "since": at, "expires_at": at + TIME_TO_LIVE}
+        if row is None:
+            connection.execute(schema.leases.insert().values(name=name, **values))
+        else:
+            connection.execute(schema.leases.update().where(schema.leases.c.name == name).values(**values))
+    return Lease(state, name, owner, epoch, now)
+
+
+def _busy(name: str, owner: str, since: datetime) -> Busy:
+    host, _, pid = owner.partition(":")
+    return Busy(f"{name} is being done by process {pid} on {host} since {since:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _lock_file(state: State, name: str) -> IO[str] | None:
+    """An exclusive file lock beside a SQLite store; `None` where the store is shared.
+
+    Raises:
+        Busy: A living process on this machine holds it.
+    """
+    if state.path is None or os.name != "posix":
+        return None
+    import fcntl  # noqa: PLC0415 - POSIX only
+
+    path = Path(f"{state.path}-{re.sub(r'[^a-z0-9-]', '-', name)}.lock")
+    stream = os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "r+")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        with state.read() as connection:
+            row = connection.execute(
+                sa.select(schema.leases).where(schema.leases.c.name == name)
+            ).one_or_none()
+        if row is None:
+            raise Busy(f"{name} is being done by another process on this machine") from None
+        raise _busy(name, row.owner, row.since) from None
+    return stream

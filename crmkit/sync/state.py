@@ -1,0 +1,144 @@
+"""The state store: opened, checked, brought up to date; transactions that are durable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from crmkit.errors import NewerState, StateError
+from crmkit.sync import schema
+
+BUSY_SECONDS = 60
+
+
+class State:
+    """An open state store.
+
+    Args:
+        url: A database URL; `sqlite:///path` or `postgresql+psycopg://...`.
+
+    Raises:
+        StateError: It cannot be opened or created; the hint says what to do.
+        NewerState: A newer crmkit wrote it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.path = Path(self.url.database) if self.is_sqlite and self.url.database else None
+        if self.path:
+            _prepare_folder(self.path)
+        try:
+            self.engine = _engine(self.url)
+            self._bring_up_to_date()
+        except ImportError as error:
+            raise StateError(
+                f"the state store {self.url.render_as_string()} needs a driver that is not installed",
+                hint="Install it with `pip install 'crmkit[postgres]'`.",
+            ) from error
+        except SQLAlchemyError as error:
+            raise self.explain(error) from error
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that is durable once the block ends, or leaves nothing behind."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise self.explain(error) from error
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A consistent view of the store."""
+        try:
+            with self.engine.connect().execution_options(crmkit_reads=True) as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise self.explain(error) from error
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    def explain(self, error: SQLAlchemyError) -> StateError:
+        """What a database error means to a person."""
+        reason = (
+            str(error.orig).splitlines()[0] if isinstance(error, DBAPIError) and error.orig else str(error)
+        )
+        where = self.url.render_as_string(hide_password=True)
+        text = reason.lower()
+        hint = "Check the `state` setting of crmkit.toml."
+        if "readonly" in text or "read-only" in text or "unable to open" in text:
+            hint = "The folder or file cannot be written: check its permissions, or set `state` elsewhere."
+        elif "not a database" in text or "malformed" in text:
+            hint = (
+                "The file is damaged or not a crmkit state: restore a backup, or move it away and pull again."
+            )
+        elif "full" in text or "disk i/o" in text:
+            hint = "Free some disk space, then run the same command again; nothing was lost."
+        elif "locked" in text:
+            hint = "Another program holds the file; close it and try again."
+        return StateError(f"state store {where}: {reason}", hint=hint)
+
+    def _bring_up_to_date(self) -> None:
+        with self.engine.begin() as connection:
+            tables = sa.inspect(connection).get_table_names()
+            if not tables:
+                schema.metadata.create_all(connection)
+                connection.execute(schema.meta.insert().values(key="version", value=str(schema.VERSION)))
+                return
+            if "meta" not in tables:
+                raise StateError(
+                    f"{self.url.render_as_string()} holds something else than a crmkit state",
+                    hint="Point `state` in crmkit.toml at a file or database of its own.",
+                )
+            version = connection.execute(
+                sa.select(schema.meta.c.value).where(schema.meta.c.key == "version")
+            ).scalar_one()
+        if int(version) > schema.VERSION:
+            raise NewerState(
+                f"the state store is of version {version}; this crmkit knows up to {schema.VERSION}"
+            )
+
+
+def _prepare_folder(path: Path) -> None:
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            # Created here, so that it is never readable by others, not even for a moment.
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StateError(
+            f"cannot write the state store {path}: {error.strerror}",
+            hint="Check the permissions of the folder, or set `state` in crmkit.toml to another place.",
+        ) from error
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def _settings(connection: object, _record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]  # the driver must not begin by itself
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A writer takes its lock at once: a late upgrade could fail after the work is done.
+        reads = connection.get_execution_options().get("crmkit_reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
