@@ -36,14 +36,19 @@ class State:
             _prepare_folder(self.path)
         try:
             self.engine = _engine(self.url)
-            self._bring_up_to_date()
         except ImportError as error:
             raise StateError(
                 f"the state store {self.url.render_as_string()} needs a driver that is not installed",
                 hint="Install it with `pip install 'crmkit[postgres]'`.",
             ) from error
+        try:
+            self._bring_up_to_date()
         except SQLAlchemyError as error:
+            self.close()
             raise self.explain(error) from error
+        except StateError:
+            self.close()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
