@@ -1,0 +1,115 @@
+"""crmkit.toml is checked whole: every problem in one message, with file, line and advice."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from crmkit import config
+from crmkit.errors import ConfigError
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    base_url: str | None = None
+    seats: int = 1
+
+
+CONNECTORS = {"small": Options}
+
+
+def load(folder: Path, text: str) -> config.Config:
+    path = folder / "crmkit.toml"
+    path.write_text(text, encoding="utf-8")
+    return config.load(path, CONNECTORS)
+
+
+def problems(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text)
+    return str(caught.value)
+
+
+def test_a_whole_file_is_read(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        """
+state = "data/state.db"
+[connections.small-eu]
+crm = "small"
+seats = 3
+[connections.small-eu.stages."Sales Pipeline"]
+"Angebot" = "proposal"
+[report]
+currency = "EUR"
+record_order = ["small-eu"]
+[report.rates.USD]
+2026-01-01 = 0.92
+""",
+    )
+    assert found.options["small-eu"].seats == 3  # type: ignore[attr-defined]
+    assert found.settings.connections["small-eu"].stages["Sales Pipeline"]["Angebot"] == "proposal"
+    assert found.settings.report.rates["USD"][date(2026, 1, 1)] == Decimal("0.92")
+    assert found.state_url == f"sqlite:///{tmp_path / 'data/state.db'}"
+
+
+def test_all_problems_come_at_once_with_their_lines(tmp_path: Path) -> None:
+    text = problems(
+        tmp_path,
+        """colour = 1
+[connections.a]
+crm = "smal"
+[connections.b]
+crm = "small"
+seets = 2
+[connections.B]
+crm = "small"
+[report]
+currency = "euro"
+""",
+    )
+    assert "crmkit.toml:1: colour: unknown key" in text
+    assert "crmkit.toml:3: there is no connector 'smal'. Did you mean 'small'?" in text
+    assert "crmkit.toml:6: connections.b.seets: unknown key. Did you mean 'seats'?" in text
+    assert "crmkit.toml:7: 'B': use lower-case letters" in text
+    assert "crmkit.toml:10: report.currency" in text
+
+
+def test_a_wrong_type_is_named_at_its_line(tmp_path: Path) -> None:
+    text = problems(tmp_path, '[connections.a]\ncrm = "small"\nseats = "many"\n')
+    assert "crmkit.toml:3: connections.a.seats" in text
+
+
+def test_a_rate_of_zero_is_refused(tmp_path: Path) -> None:
+    assert "must be above zero" in problems(tmp_path, "[report.rates.USD]\n2026-01-01 = 0\n")
+
+
+def test_a_record_order_of_strangers_is_refused(tmp_path: Path) -> None:
+    assert "'x', which is not a connection" in problems(tmp_path, '[report]\nrecord_order = ["x"]\n')
+
+
+def test_broken_toml_is_named_with_its_place(tmp_path: Path) -> None:
+    assert "line 1" in problems(tmp_path, "state = \n")
+
+
+def test_a_secret_in_the_file_is_refused_as_unknown_key(tmp_path: Path) -> None:
+    text = problems(tmp_path, '[connections.a]\ncrm = "small"\ntoken = "pat-123-secret"\n')
+    assert "connections.a.token: unknown key" in text
+    assert "pat-123-secret" not in text
+
+
+def test_an_unknown_connection_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    found = load(tmp_path, '[connections.small-eu]\ncrm = "small"\n')
+    with pytest.raises(ConfigError, match="no connection 'smal-eu'") as caught:
+        found.chosen(["smal-eu"])
+    assert "small-eu" in caught.value.hint
+
+
+def test_the_nearest_file_above_is_found(tmp_path: Path) -> None:
+    (tmp_path / "crmkit.toml").write_text("")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert config.find(tmp_path / "a" / "b") == tmp_path / "crmkit.toml"
