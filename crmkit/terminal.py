@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,17 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from crmkit.errors import CrmkitError
+from crmkit.report.render.visible import visible
 from crmkit.session import RunningPull
 from crmkit.sync.pull import PullOutcome, PullResult
 
 REFRESH_SECONDS = 0.2
-
-
-def visible(text: object) -> str:
-    """Text from a CRM as it may reach a terminal: control and bidi characters made visible."""
-    return "".join(
-        ch if ch == " " or unicodedata.category(ch)[0] != "C" else f"\\u{ord(ch):04x}" for ch in str(text)
-    )
 
 
 class Terminal:
@@ -71,8 +64,12 @@ class Terminal:
         for at, column in enumerate(columns):
             table.add_column(column, justify="right" if at in right else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
+            table.add_row(*(cell if isinstance(cell, Text) else Text(visible(str(cell))) for cell in row))
         self.out.print(table)
+
+    def styled(self, text: str, style: str) -> Text:
+        """A cell of a table with a style of its own."""
+        return Text(visible(text), style=style)
 
     def error(self, problem: CrmkitError, redact: Callable[[str], str]) -> None:
         """Say what went wrong and what helps."""

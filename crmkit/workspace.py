@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +83,10 @@ def configuration(crms: Mapping[str, LocalCrm]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def add_stage_maps(path: Path, texts: Mapping[str, str]) -> None:
+def add_stage_maps(path: Path, texts: Iterable[str]) -> None:
     """Append stage maps, as `stages suggest` prints them, to a configuration file."""
     with path.open("a", encoding="utf-8") as stream:
-        for text in texts.values():
+        for text in texts:
             stream.write("\n" + text.rstrip() + "\n")
 
 

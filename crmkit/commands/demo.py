@@ -1,0 +1,143 @@
+"""The main job end to end on five sandbox CRMs, told in plain words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from crmkit import workspace as workspaces
+from crmkit.commands.pull import pull_exit_code, show_pull
+from crmkit.commands.report import gather, render, save
+from crmkit.commands.run import Run
+from crmkit.commands.sandbox import local_crms
+from crmkit.errors import CrmkitError
+from crmkit.mapping.render import suggestions_toml
+from crmkit.mapping.suggest import Suggestion, suggest
+from crmkit.report import load
+from crmkit.report.compared import Differences
+from crmkit.report.differences import differences
+from crmkit.report.pipeline import pipeline_report
+from crmkit.report.render.difference_tables import difference_tables, overview_table
+from crmkit.report.render.html import differences_html, pipeline_html
+from crmkit.report.render.pipeline_tables import pipeline_tables
+from crmkit.report.render.table import terminal_tables
+from crmkit.sandbox.server import VENDORS, Sandbox
+from crmkit.session import Session, pull
+from crmkit.sync import queries
+from crmkit.terminal import Terminal
+
+_SHOWN_TABLES = ("by_stage", "by_connection")
+
+
+@click.command()
+@click.option("--deals", default=300, show_default=True, help="Deals in each of the five CRMs.")
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same world again.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("crmkit-demo"),
+    show_default=True, help="Folder for the workspace and the reports.",
+)  # fmt: skip
+@click.pass_obj
+def demo(run: Run, deals: int, seed: int, out: Path) -> None:
+    """Show the main job on five CRMs that run on this machine; needs no account.
+
+    Starts a sandbox, pulls all five CRMs, maps their stages, finds the differences and
+    writes an HTML report. Leaves a workspace to play with. Sends nothing anywhere.
+    """
+    terminal = run.terminal
+    started = time.monotonic()
+    _step(terminal, 1, f"Starting five CRMs on this machine, {deals:,} deals each")
+    box = Sandbox.seeded(tuple(VENDORS), deals=deals, seed=seed, limits="off")
+    box.start()
+    try:
+        _tell(run, box, out)
+    finally:
+        box.stop()
+    terminal.say(f"\nDone in {time.monotonic() - started:.0f} s.", "bold")
+    _next(terminal, out, deals, seed)
+
+
+def _tell(run: Run, box: Sandbox, out: Path) -> None:
+    terminal = run.terminal
+    path = workspaces.write(out, local_crms(box.apps))
+    terminal.say(f"   Their addresses and (made-up) credentials are in {path}")
+    run.session = session = Session.open(path)
+    names = list(session.config.settings.connections)
+
+    _step(terminal, 2, "Pulling pipelines, owners, companies, contacts and deals from all of them")
+    with session.state() as state:
+        results = pull(session, state, [], watch=terminal.watch_pulls)
+        show_pull(run, results)
+        failed = [result for result in results if result.error is not None]
+        if failed:
+            raise SystemExit(pull_exit_code(results))
+
+        _step(terminal, 3, "Mapping every native stage to a common stage")
+        outline = load.outline(session.config.settings)
+        pipelines = {name: queries.pipelines(state, name) for name in names}
+        found = {name: suggest(pipelines[name], outline) for name in names}
+        texts = [suggestions_toml(name, lines, pipelines[name]) for name, lines in found.items()]
+        workspaces.add_stage_maps(path, texts)
+        _show_stages(terminal, found)
+        run.session = session = Session.open(path)
+
+        _step(terminal, 4, "Linking deals that are the same and comparing the CRMs")
+        material = gather(session, state, names)
+        coverage = [
+            load.coverage(one, load.deals_by_stage(state, one.stage_map.connection)) for one in material.maps
+        ]
+        links = material.rows.deals.group_of
+        compared = differences(material.rows, links, material.rates, material.settings, names, coverage)
+        groups = len(set(links.values()))
+        terminal.say(f"   {len(links)} deals are the same as one in another CRM: {groups} deals in truth")
+        if not terminal.quiet:
+            terminal.err.print(terminal_tables([overview_table(compared)]))
+
+        _step(terminal, 5, "Adding it all up: one pipeline over five CRMs")
+        figures = pipeline_report(material.rows, links, material.rates, material.settings)
+    tables = {table.id: table for table in pipeline_tables(figures)}
+    if not terminal.quiet:
+        terminal.err.print(terminal_tables([tables[name] for name in _SHOWN_TABLES if name in tables]))
+    _write(terminal, out, compared, pipeline_html(figures, compared))
+    if terminal.as_json:
+        terminal.result(render("json", "pipeline report", figures, list(tables.values())))
+
+
+def _write(terminal: Terminal, out: Path, compared: Differences, page: str) -> None:
+    if not difference_tables(compared):
+        raise CrmkitError("there is nothing to compare")
+    save(out / "report.html", page)
+    save(out / "differences.html", differences_html(compared))
+    terminal.say(f"   Open {out / 'report.html'} in a browser (and {out / 'differences.html'})")
+
+
+def _show_stages(terminal: Terminal, found: dict[str, list[Suggestion]]) -> None:
+    total = sum(len(lines) for lines in found.values())
+    mapped = sum(line.common is not None for lines in found.values() for line in lines)
+    terminal.say(f"   {mapped} of {total} stages mapped; the lines are in crmkit.toml, each with its reason.")
+    doubtful = [(name, line) for name, lines in found.items() for line in lines if line.common is None]
+    for name, line in doubtful:
+        terminal.say(f"   Left to you: {name}, {line.pipeline}: {line.stage} ({line.reason})", "yellow")
+
+
+def _step(terminal: Terminal, number: int, text: str) -> None:
+    terminal.say(f"\n{number}. {text}", "bold")
+
+
+def _next(terminal: Terminal, out: Path, deals: int, seed: int) -> None:
+    hints: Sequence[tuple[str, str]] = (
+        ("crmkit report", "the pipeline as tables (also --format html, md, csv, json)"),
+        ("crmkit diff", "what differs between the CRMs"),
+        ("crmkit diff hubspot zoho", "the same for two of them"),
+        ("crmkit stages show", "each native stage, its common stage and its deals"),
+        ("crmkit stages check", "mistakes in the stage map"),
+    )
+    terminal.say(f"\nNext: cd {out}, then try")
+    for command, text in hints:
+        terminal.say(f"  {command:<28} {text}")
+    terminal.say(
+        "The CRMs of this demo are gone now. To pull again, start them with\n"
+        f"  crmkit sandbox up --deals {deals} --seed {seed} --workspace {out}"
+    )

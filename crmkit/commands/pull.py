@@ -1,0 +1,132 @@
+"""Commands that refresh and examine the local copy: `pull`, `quarantine`, `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from crmkit.commands.run import Run, worst
+from crmkit.session import examine
+from crmkit.session import pull as pull_connections
+from crmkit.sync.pull import PullOutcome, PullResult
+from crmkit.sync.queries import quarantined
+from crmkit.terminal import PULL_COLUMNS, pull_json, pull_rows
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--full", is_flag=True, help="Read everything again instead of what changed.")
+@click.pass_obj
+def pull(run: Run, names: Sequence[str], full: bool) -> None:
+    """Refresh the local copy from the CRMs.
+
+    Reads all connections side by side, or the named ones. Changes nothing in a CRM.
+    Ctrl-C stops at the next page; the next pull goes on there.
+    """
+    session = run.open()
+    with session.state() as state:
+        results = pull_connections(session, state, names, full=full, watch=run.terminal.watch_pulls)
+    show_pull(run, results)
+    raise SystemExit(pull_exit_code(results))
+
+
+def show_pull(run: Run, results: Sequence[PullResult]) -> None:
+    """Tell how a pull ended, per connection."""
+    terminal = run.terminal
+    if terminal.as_json:
+        terminal.json(pull_json(results, run.redact))
+        return
+    if not terminal.quiet:
+        numbers = range(2, len(PULL_COLUMNS))
+        terminal.table(PULL_COLUMNS, pull_rows(results), right=list(numbers))
+    for result in results:
+        for warning in result.progress.warnings:
+            terminal.say(f"Note: {run.redact(warning)}", "yellow")
+        if result.error is not None:
+            terminal.error(result.error, run.redact)
+        elif result.outcome is PullOutcome.HELD:
+            terminal.say(
+                f"{result.progress.connection}: some records could not be read; "
+                "`crmkit quarantine` names them and the field at fault.",
+                "yellow",
+            )
+
+
+def pull_exit_code(results: Sequence[PullResult]) -> int:
+    """One exit code for several connections: the one that needs a person first."""
+    return worst(_exit_code(result) for result in results)
+
+
+def _exit_code(result: PullResult) -> int:
+    if result.error is not None:
+        return result.error.exit_code
+    return 4 if result.outcome is PullOutcome.HELD else 0
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.pass_obj
+def quarantine(run: Run, names: Sequence[str]) -> None:
+    """List the records that could not be read, each with the field at fault.
+
+    A record leaves the list by itself once a pull can read it.
+    """
+    session = run.open()
+    chosen = session.config.chosen(names)
+    with session.state() as state:
+        rows = quarantined(state, list(chosen))
+    if run.terminal.as_json:
+        run.terminal.json(rows)
+    elif rows:
+        run.terminal.table(
+            ("connection", "kind", "id", "field", "reason"),
+            [[row["connection"], row["kind"], row["id"], row["field"], row["reason"]] for row in rows],
+        )
+    else:
+        run.terminal.say("No record waits: everything that was pulled could be read.")
+    raise SystemExit(4 if rows else 0)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.pass_obj
+def doctor(run: Run, names: Sequence[str]) -> None:
+    """Check access, scopes and clocks of every connection, and say what to do.
+
+    Makes one or two cheap calls per connection. Changes nothing.
+    """
+    session = run.open()
+    found = examine(session, names)
+    margin = session.config.settings.clock_margin_seconds
+    rows: list[list[object]] = []
+    records: list[dict[str, Any]] = []
+    codes: set[int] = set()
+    for health in found:
+        problem = run.redact(str(health.error)) if health.error else ""
+        advice = run.redact(health.error.hint) if health.error else ""
+        skew = health.skew_seconds
+        if skew is not None and abs(skew) > margin:
+            problem, advice = f"the clock is off by {skew:.0f} s", "Set this machine's clock (NTP)."
+            codes.add(1)
+        if health.error:
+            codes.add(health.error.exit_code)
+        workspace = health.workspace
+        name = f"{workspace.name} ({workspace.id})" if workspace else ""
+        rows.append([health.connection, "failed" if problem else "ok", name, problem, advice])
+        records.append(
+            {
+                "connection": health.connection,
+                "ok": not problem,
+                "workspace": workspace.model_dump(mode="json") if workspace else None,
+                "clock_skew_seconds": skew,
+                "problem": problem or None,
+                "hint": advice or None,
+            }
+        )
+    if run.terminal.as_json:
+        run.terminal.json(records)
+    else:
+        run.terminal.table(("connection", "state", "workspace", "problem", "what to do"), rows)
+    raise SystemExit(worst(codes))

@@ -1,0 +1,1 @@
+"""From each CRM's own stages to common ones and back: pure functions, no vendor names."""

@@ -1,0 +1,93 @@
+"""Names nobody tunes on: the honest score of the suggester (see stage_names.py)."""
+
+from __future__ import annotations
+
+from tests.mapping.stage_names import case, lost, won
+
+HELD_OUT = (
+    case(
+        "held out, English A",
+        "Pipeline",
+        ("Lead In", "prospecting"),
+        ("Contact Made", "prospecting"),
+        ("Demo Scheduled", "meeting"),
+        ("Proposal Made", "proposal"),
+        ("Negotiations Started", "negotiation"),
+    ),
+    case(
+        "held out, English B",
+        "Opportunities",
+        ("Qualify", "qualification", 20),
+        ("Develop", "meeting", 40),
+        ("Propose", "proposal", 60),
+        ("Close", "negotiation", 90),
+        won("Won", percent=100),
+        lost("Lost", percent=0),
+    ),
+    case(
+        "held out, English C",
+        "SMB",
+        ("Outreach", "prospecting"),
+        ("Intro call", "qualification"),
+        ("Product demo", "meeting"),
+        ("Pricing shared", "proposal"),
+        ("Procurement", "negotiation"),
+        won("Closed"),
+        lost("Ghosted"),
+    ),
+    case(
+        "held out, German",
+        "Neukunden",
+        ("Anfrage eingegangen", "prospecting"),
+        ("Qualifiziert", "qualification"),
+        ("Demo geplant", "meeting"),
+        ("KVA verschickt", "proposal"),
+        ("Nachverhandlung", "negotiation"),
+        won("Auftrag"),
+    ),
+    case(
+        "held out, French",
+        "Commerce",
+        ("Contact établi", "prospecting"),
+        ("Besoin identifié", "qualification"),
+        ("Rendez-vous client", "meeting"),
+        ("Offre remise", "proposal"),
+        ("Négociations commencées", "negotiation"),
+    ),
+    case(
+        "held out, Spanish",
+        "Clientes",
+        ("Interesados", "prospecting"),
+        ("Cualificación", "qualification"),
+        ("Demo programada", "meeting"),
+        ("Presupuesto enviado", "proposal"),
+        ("Pendiente de firma", "negotiation"),
+    ),
+    case(
+        "held out, Portuguese",
+        "Vendas",
+        ("Prospecção", "prospecting"),
+        ("Diagnóstico", "qualification"),
+        ("Reunião marcada", "meeting"),
+        ("Envio de proposta", "proposal"),
+        ("Em negociação", "negotiation"),
+    ),
+    case(
+        "held out, Russian",
+        "Основная",
+        ("Новый лид", "prospecting"),
+        ("Выявление потребности", "qualification"),
+        ("Презентация", "meeting"),
+        ("Коммерческое предложение", "proposal"),
+        ("Торг", "negotiation"),
+    ),
+    case(
+        "held out, Japanese",
+        "商談管理",
+        ("見込み客", "prospecting"),
+        ("ニーズの把握", "qualification"),
+        ("デモンストレーション", "meeting"),
+        ("価格見積", "proposal"),
+        ("最終交渉", "negotiation"),
+    ),
+)
