@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,13 +29,11 @@ class Session:
         config: The checked configuration.
         redactor: Masks every secret that was handed out.
         clock: Where time comes from.
-        cancelled: Set to stop everything that is under way.
     """
 
     config: config.Config
     redactor: credentials.Redactor = field(default_factory=credentials.Redactor)
     clock: Clock = field(default_factory=SystemClock)
-    cancelled: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def open(cls, path: Path | None) -> Session:
@@ -60,7 +58,7 @@ class Session:
     def connect(self, connection: str) -> Connector:
         """An open connection."""
         settings = self.config.settings.connections[connection]
-        context = Context(connection, self.secrets(connection), self.clock, Usage(), self.cancelled)
+        context = Context(connection, self.secrets(connection), self.clock, Usage())
         return registry.connector(settings.crm)(context, self.config.options[connection])
 
     @contextmanager
@@ -118,17 +116,31 @@ def pull(
         for connector, settings in zip(connectors, chosen.values(), strict=True)
     ]
     running = [RunningPull(one.name, one.progress, one.connector.context.usage) for one in pulls]
-    with ThreadPoolExecutor(max_workers=len(pulls), thread_name_prefix="pull") as pool:
+    with _steady_memory(), ThreadPoolExecutor(max_workers=len(pulls), thread_name_prefix="pull") as pool:
         futures = [pool.submit(one.run) for one in pulls]
         try:
             watch(running, lambda: all(future.done() for future in futures))
         except KeyboardInterrupt:
-            session.cancelled.set()
+            for connector in connectors:
+                connector.context.cancelled.set()
         finally:
             results = [future.result() for future in futures]
     for connector in connectors:
         connector.close()
     return results
+
+
+@contextmanager
+def _steady_memory() -> Iterator[None]:
+    """Look for garbage less often: records hold no cycles, and the search for some is a fifth of the time."""
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 @dataclass(frozen=True, slots=True)

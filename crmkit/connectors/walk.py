@@ -23,7 +23,11 @@ Step: TypeAlias = Callable[[Segment], tuple[T, Sequence[Segment]]]
 
 
 def walk(
-    segments: Sequence[Segment], step: Step[T], *, in_flight: int, cancel: Callable[[], None]
+    segments: Sequence[Segment],
+    step: Step[T],
+    *,
+    in_flight: int,
+    cancel: Callable[[], None] | None = None,
 ) -> Iterator[tuple[T, Sequence[Segment]]]:
     """Results of `step` as they come, each with the segments still open after it.
 
@@ -31,7 +35,9 @@ def walk(
         segments: Where to begin.
         step: Reads one page; runs in a worker thread.
         in_flight: How many steps may run at once.
-        cancel: Called when the walk is given up, so that sleeping steps wake.
+        cancel: Called when the walk is given up. Steps in flight are waited for: what ends
+            a sleep for good is the run's own `Context.cancelled`, which belongs to the
+            person at the keyboard and is never set from here.
 
     Raises:
         Exception: What a step raised; results that were ready before it are given first.
@@ -65,7 +71,8 @@ def walk(
         finished = True
     finally:
         if not finished:
-            cancel()
+            if cancel is not None:
+                cancel()
             for future in running:
                 future.cancel()
         pool.shutdown(wait=True)
