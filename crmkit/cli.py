@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         context = cli.make_context("crmkit", list(sys.argv[1:] if arguments is None else arguments))
         with context:
             cli.invoke(context)
+        sys.exit(0)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.Abort:

@@ -89,12 +89,16 @@ class ReportSettings(_Section):
 
 
 class ConnectionSettings(_Section):
-    """One configured login. Keys that are not named here are options of the connector."""
+    """One configured login. Keys that are not named here are options of the connector.
+
+    `history` reads stage changes too. `limits = "off"` is for a sandbox without limits.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     crm: str
     history: bool = False
+    limits: Literal["real", "off"] = "real"
     stages: Mapping[str, Mapping[str, str]] = {}
     stage_defaults: Mapping[str, Mapping[str, str]] = {}
 

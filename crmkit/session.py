@@ -58,7 +58,13 @@ class Session:
     def connect(self, connection: str) -> Connector:
         """An open connection."""
         settings = self.config.settings.connections[connection]
-        context = Context(connection, self.secrets(connection), self.clock, Usage())
+        context = Context(
+            connection,
+            self.secrets(connection),
+            self.clock,
+            Usage(),
+            pace=settings.limits == "real",
+        )
         return registry.connector(settings.crm)(context, self.config.options[connection])
 
     @contextmanager
@@ -116,7 +122,7 @@ def pull(
         for connector, settings in zip(connectors, chosen.values(), strict=True)
     ]
     running = [RunningPull(one.name, one.progress, one.connector.context.usage) for one in pulls]
-    with _steady_memory(), ThreadPoolExecutor(max_workers=len(pulls), thread_name_prefix="pull") as pool:
+    with steady_memory(), ThreadPoolExecutor(max_workers=len(pulls), thread_name_prefix="pull") as pool:
         futures = [pool.submit(one.run) for one in pulls]
         try:
             watch(running, lambda: all(future.done() for future in futures))
@@ -131,7 +137,7 @@ def pull(
 
 
 @contextmanager
-def _steady_memory() -> Iterator[None]:
+def steady_memory() -> Iterator[None]:
     """Look for garbage less often: records hold no cycles, and the search for some is a fifth of the time."""
     thresholds = gc.get_threshold()
     gc.freeze()

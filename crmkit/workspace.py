@@ -23,11 +23,13 @@ class LocalCrm:
         crm: The connector's name.
         connection: Keys of its table in crmkit.toml.
         secrets: Secret names and values.
+        limits: Whether its rate limits apply.
     """
 
     crm: str
     connection: Mapping[str, str | bool | int]
     secrets: Mapping[str, str]
+    limits: bool = True
 
 
 def write(folder: Path, crms: Mapping[str, LocalCrm]) -> Path:
@@ -77,6 +79,7 @@ def configuration(crms: Mapping[str, LocalCrm]) -> str:
     ]
     for name, crm in crms.items():
         lines += ["", f"[connections.{name}]", f"crm = {_toml(crm.crm)}", "history = true"]
+        lines += [] if crm.limits else ['limits = "off"']
         lines += [f"{key} = {_toml(value)}" for key, value in crm.connection.items()]
     lines += ["", "[report]", 'currency = "USD"', 'time_zone = "UTC"', "", "[report.rates]"]
     lines += [f'{currency} = {{ "2000-01-01" = "{rate}" }}' for currency, rate in _RATES.items()]

@@ -152,13 +152,17 @@ class Secrets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a connector is given besides its options: its name and the outside world."""
+    """What a connector is given besides its options: its name and the outside world.
+
+    `pace=False` drops the limits kept on this side; only a CRM on this machine allows it.
+    """
 
     connection: str
     secrets: Secrets
     clock: Clock = field(default_factory=SystemClock)
     usage: Usage = field(default_factory=Usage)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    pace: bool = True
 
 
 class ConnectorOptions(BaseModel):

@@ -197,12 +197,18 @@ class Http:
         self.context = context
         self.base_url = base_url.rstrip("/")
         self.dialect = dialect
-        self.pacer = Pacer(limits, context.clock, context.usage, context.cancelled)
+        kept = limits if context.pace else {}
+        self.pacer = Pacer(kept, context.clock, context.usage, context.cancelled)
         self._hosts = re.compile(hosts)
         self._own_host = urlsplit(base_url).netloc if configured else None
         self._timeouts = timeouts
         self._renewing = threading.Lock()
         self.allow(self.base_url)
+        if not context.pace and not is_loopback(urlsplit(self.base_url).hostname or ""):
+            raise ConfigError(
+                f"{context.connection}: limits can only be switched off for a CRM on this machine",
+                hint="Remove `limits` from the connection in crmkit.toml.",
+            )
         self._session = _session(self.base_url, in_flight)
 
     def allow(self, url: str) -> str:

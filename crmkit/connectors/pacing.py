@@ -98,7 +98,7 @@ class Bucket(_Adaptive):
         self._level = max(0.0, self._level - (now - self._at) * rate)
         self._at = now
         room = max(cost, self.burst * HEADROOM)
-        if self._level + cost > room:
+        if self._level + cost > room + 1e-9:  # rounding must not leave a wait too short for any clock
             return (self._level + cost - room) / rate
         self._level += cost
         return 0.0

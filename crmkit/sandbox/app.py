@@ -14,6 +14,7 @@ import traceback
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from email.utils import format_datetime
 from typing import Any, ClassVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -160,6 +161,9 @@ class VendorApp:
             await control(self, request, body)(scope, receive, send)
             return
         response, fault = await self._answer(request, body)
+        if response is not None:
+            # The server's clock is the world's, which a test may have pushed forward.
+            response.headers.setdefault("date", format_datetime(self.world.clock(), usegmt=True))
         if response is None:
             self._log(request, 0)
             await _hang_up(scope, receive)

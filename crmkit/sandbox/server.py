@@ -191,6 +191,7 @@ def _config(app: VendorApp) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,
         timeout_graceful_shutdown=1,
         timeout_keep_alive=60,
     )
