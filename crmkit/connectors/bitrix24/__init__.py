@@ -1,0 +1,1 @@
+"""Bitrix24: deals, pipelines and people of one portal."""

@@ -1,0 +1,405 @@
+"""Bitrix24 as a connector: deals, people, pipelines, comments and stage changes of a portal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, ClassVar
+
+from crmkit.connectors.base import (
+    Capabilities,
+    Connector,
+    Context,
+    Evidence,
+    Field,
+    Page,
+    Support,
+    Unreadable,
+)
+from crmkit.connectors.bitrix24.batch import PAGE_ROWS, Portal, Results, as_map, command
+from crmkit.connectors.bitrix24.customs import Customs, field_of
+from crmkit.connectors.bitrix24.dialect import connect, portal_address, webhook_address
+from crmkit.connectors.bitrix24.lists import (
+    comments_of,
+    earlier_stages,
+    grouped,
+    histories,
+    pipelines,
+    users,
+)
+from crmkit.connectors.bitrix24.options import Bitrix24Options
+from crmkit.connectors.bitrix24.records import (
+    DEAL_FIELDS,
+    Rows,
+    latest_stages,
+    previous_stages,
+    readable_or_raise,
+)
+from crmkit.connectors.bitrix24.walks import (
+    Listing,
+    Position,
+    nothing,
+    ranges,
+    read_stretch,
+    rows_of,
+    walk_ranges,
+)
+from crmkit.connectors.bitrix24.workspace import check_portal, measure_shift
+from crmkit.connectors.translate import FieldError, instant
+from crmkit.connectors.walk import Segment, pack, walk
+from crmkit.errors import BadAnswer, Rejected, Unsupported
+from crmkit.model import AnyRecord, Kind, Ref, StageChange, Workspace
+
+ENTITY_TYPES = {Kind.DEAL: 2, Kind.CONTACT: 3, Kind.COMPANY: 4}
+MAX_SELECTED_CUSTOMS = 60
+NOTE_DEALS = 50
+# A change is in the list once its request is committed, and no request runs longer than 60 s.
+SETTLED_AFTER = timedelta(minutes=10)
+
+Found = tuple[Sequence[AnyRecord], Sequence[Unreadable]]
+
+
+class Bitrix24Connector(Connector):
+    """One Bitrix24 portal, cloud or self-hosted.
+
+    Reads go through `batch`: 50 chained pages of 50 rows a request, up to four ranges of
+    ids side by side. Deletions and merges never show in a list; they are found by the
+    absence of a record from a complete read.
+    """
+
+    name = "bitrix24"
+    Options = Bitrix24Options
+    capabilities = Capabilities(
+        incremental=frozenset({Kind.DEAL, Kind.COMPANY, Kind.CONTACT, Kind.STAGE_CHANGE}),
+        deletions=dict.fromkeys(
+            (Kind.PIPELINE, Kind.OWNER, Kind.COMPANY, Kind.CONTACT, Kind.DEAL, Kind.NOTE), Evidence.ABSENT
+        ),
+        merges=Support.CANNOT,
+        stage_history=Support.YES,
+        notes=Support.YES,
+        stage_probability=Support.CANNOT,
+        max_in_flight=4,
+        version_seconds=1.0,
+        search_lag_seconds=0.0,
+    )
+    secret_names: ClassVar[tuple[str, ...]] = (
+        "webhook_url",
+        "client_id",
+        "client_secret",
+        "refresh_token",
+    )
+
+    options: Bitrix24Options
+
+    def __init__(self, context: Context, options: Bitrix24Options | None = None) -> None:
+        super().__init__(context, options or Bitrix24Options())
+        wanted = self.options.in_flight or self.capabilities.max_in_flight
+        self._in_flight = max(1, min(wanted, self.capabilities.max_in_flight))
+
+    def check(self) -> Workspace:
+        return check_portal(
+            self._portal,
+            enterprise=self.options.enterprise,
+            work_limit_seconds=self.options.work_limit_seconds,
+        )
+
+    def read(self, kind: Kind, since: str | None = None) -> Iterator[Page]:
+        readers: Mapping[Kind, Callable[[str | None], Iterator[Page]]] = {
+            Kind.PIPELINE: self._read_pipelines,
+            Kind.OWNER: self._read_owners,
+            Kind.COMPANY: lambda since: self._read_crm(Kind.COMPANY, since),
+            Kind.CONTACT: lambda since: self._read_crm(Kind.CONTACT, since),
+            Kind.DEAL: lambda since: self._read_crm(Kind.DEAL, since),
+            Kind.NOTE: self._read_notes,
+            Kind.STAGE_CHANGE: self._read_stage_changes,
+        }
+        return readers[kind](since)
+
+    def get(self, refs: Sequence[Ref]) -> Sequence[AnyRecord]:
+        found: dict[Ref, AnyRecord] = {}
+        for kind in Kind:
+            # An id of this CRM is a number; anything else is nobody's and would spoil its batch.
+            ids = sorted({ref.id for ref in refs if ref.kind is kind and ref.id.isdecimal()}, key=int)
+            if ids:
+                records, unreadable = self._get(kind, ids)
+                found |= {one.ref: one for one in readable_or_raise(records, unreadable)}
+        return [found[ref] for ref in dict.fromkeys(refs) if ref in found]
+
+    def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
+        ids = sorted({ref.id for ref in deals if ref.id.isdecimal()}, key=int)
+        for rows in histories(self._portal, ids):
+            changes, unreadable = self._rows().stage_changes(rows, previous_stages(rows, {}))
+            readable_or_raise(changes, unreadable)
+            by_deal = grouped(changes, lambda change: change.deal_id)
+            yield from by_deal.values()
+
+    def fields(self, kind: Kind) -> Sequence[Field]:
+        if kind not in ENTITY_TYPES:
+            raise Unsupported(f"{self.context.connection}: Bitrix24 does not describe the fields of a {kind}")
+        results = self._portal.run({"fields": self._fields_command(kind)})
+        return [field_of(name, one) for name, one in _described(results).items()]
+
+    def measure_zone_shift(self) -> int | None:
+        """Minutes for the option `zone_shift_minutes`, or `None` if they cannot be told.
+
+        Takes a few batches: asks for a deal that was just changed under bounds of a
+        quarter of an hour's distance and looks up to which one it is still found.
+        """
+        return measure_shift(self._portal)
+
+    def close(self) -> None:
+        if "_portal" in self.__dict__:
+            self._portal.close()
+
+    @cached_property
+    def _portal(self) -> Portal:
+        options, connection = self.options, self.context.connection
+        oauth = options.auth == "oauth"
+        if oauth:
+            address = portal_address(connection, options.portal, options.base_url)
+        else:
+            address = webhook_address(connection, self.context.secrets.get("webhook_url"), options.base_url)
+        http, dialect = connect(
+            self.context,
+            address,
+            portal=options.portal,
+            token_url=options.token_url if oauth else None,
+            configured=options.base_url is not None,
+            enterprise=options.enterprise,
+            in_flight=self._in_flight,
+        )
+        return Portal(self.context, http, dialect, work_limit_seconds=options.work_limit_seconds)
+
+    def _rows(self, customs: Customs | None = None) -> Rows:
+        return Rows(self.context.connection, self._portal.root, customs)
+
+    def _translator(self, kind: Kind, customs: Customs) -> Callable[[list[Any]], Found]:
+        rows = self._rows(customs)
+        translators: dict[Kind, Callable[[list[Any]], Found]] = {
+            Kind.DEAL: rows.deals,
+            Kind.COMPANY: rows.companies,
+            Kind.CONTACT: rows.contacts,
+        }
+        return translators[kind]
+
+    def _fields_command(self, kind: Kind) -> Any:
+        return command("crm.item.fields", ("entityTypeId", ENTITY_TYPES[kind]))
+
+    def _listing(self, kind: Kind, bound: str | None, customs: Customs) -> Listing:
+        pairs: tuple[tuple[str, object], ...] = (("entityTypeId", ENTITY_TYPES[kind]),)
+        if bound is not None:
+            pairs = (*pairs, ("filter[>=updatedTime]", bound))
+        # Phones and e-mail addresses (`fm`) come only with everything else.
+        select: tuple[str, ...] = ("*",)
+        if kind is Kind.DEAL and len(customs.names) <= MAX_SELECTED_CUSTOMS:
+            select = (*DEAL_FIELDS, *customs.names)
+        return Listing("crm.item.list", pairs, select)
+
+    def _read_crm(self, kind: Kind, since: str | None) -> Iterator[Page]:
+        position = Position.parse(since) if since else None
+        ends: Results | None = None
+        if position is None or not position.segments:
+            bound = self._bound(position.mark) if position else None
+            bare = self._listing(kind, bound, Customs({}))
+            ends = self._portal.run(
+                {"fields": self._fields_command(kind), "first": bare.edge("ASC"), "last": bare.edge("DESC")}
+            )
+            customs = Customs(_described(ends))
+            position = Position(self._mark(ends), bound, self._ranges(bare, ends))
+        else:
+            customs = Customs(_described(self._portal.run({"fields": self._fields_command(kind)})))
+        listing = self._listing(kind, position.bound, customs)
+        yield from self._pages(
+            position,
+            walk_ranges(
+                self._portal,
+                listing,
+                position.segments,
+                self._translator(kind, customs),
+                in_flight=self._in_flight,
+            ),
+        )
+
+    def _pages(self, position: Position, steps: Iterator[tuple[Found, Sequence[Segment]]]) -> Iterator[Page]:
+        """Pages from the steps of a walk; an empty walk still has its last page."""
+        complete = position.bound is None
+        if not position.segments:
+            yield Page(cursor=position.text(), last=True, whole=complete)
+        for (records, unreadable), segments in steps:
+            yield Page(
+                records=records,
+                unreadable=unreadable,
+                cursor=position.at(segments).text(),
+                last=not segments,
+                whole=complete and not segments,
+            )
+
+    def _read_notes(self, since: str | None) -> Iterator[Page]:
+        """Comments deal by deal, 50 deals a batch: the CRM has no list across deals."""
+        deals = Listing("crm.item.list", (("entityTypeId", 2),), ("id",))
+        position = Position.parse(since) if since else None
+        if position is None or not position.segments:
+            ends = self._portal.run({"first": deals.edge("ASC"), "last": deals.edge("DESC")})
+            position = Position(self._mark(ends), None, _side_by_side(self._ranges(deals, ends)))
+        rows = self._rows()
+
+        def step(segment: Segment) -> tuple[Found, Sequence[Segment]]:
+            if "ids" in segment:
+                return rows.notes(comments_of(self._portal, segment["ids"])), []
+            stretch = read_stretch(self._portal, deals, segment["after"], segment["upto"])
+            ids = [int(row["id"]) for row in stretch.rows]
+            chunks: list[Segment] = []
+            after = segment["after"]
+            for begin in range(0, len(ids), NOTE_DEALS):
+                chunk = ids[begin : begin + NOTE_DEALS]
+                chunks.append({"after": after, "upto": chunk[-1], "ids": chunk})
+                after = chunk[-1]
+            if stretch.after is not None:
+                chunks.append({"after": stretch.after, "upto": segment["upto"]})
+            return ((), ()), chunks
+
+        yield from self._pages(
+            position, walk(position.segments, step, in_flight=self._in_flight, cancel=nothing)
+        )
+
+    def _read_stage_changes(self, since: str | None) -> Iterator[Page]:
+        """Changes by id, which only grows; each read begins again ten minutes before the last."""
+        listing = Listing("crm.stagehistory.list", (("entityTypeId", 2),), id_field="ID")
+        position = Position.parse(since) if since else None
+        if position is None or not position.segments:
+            floor = position.settled if position else 0
+            begin = Listing(listing.method, (*listing.pairs, ("filter[>ID]", floor)), id_field="ID")
+            ends = self._portal.run({"first": begin.edge("ASC"), "last": begin.edge("DESC")})
+            open_ranges = self._ranges(begin, ends, floor)
+            # A bound only says that this is not a complete read.
+            position = Position(self._mark(ends), str(floor) if floor else None, open_ranges, floor)
+        settled_before = datetime.fromisoformat(position.mark) - SETTLED_AFTER
+        rows = self._rows()
+
+        def step(segment: Segment) -> tuple[tuple[Found, int], Sequence[Segment]]:
+            stretch = read_stretch(self._portal, listing, segment["after"], segment["upto"])
+            changes, stages = stretch.rows, segment.get("stages", {})
+            earlier = earlier_stages(self._portal, changes, stages)
+            found = rows.stage_changes(changes, previous_stages(changes, earlier))
+            stages = latest_stages(changes, stages)
+            rest = [] if stretch.after is None else [{**segment, "after": stretch.after, "stages": stages}]
+            return (found, _settled(changes, settled_before)), rest
+
+        if not position.segments:
+            yield Page(cursor=position.text(), last=True, whole=position.bound is None)
+        steps = walk(position.segments, step, in_flight=self._in_flight, cancel=nothing)
+        for ((records, unreadable), settled), segments in steps:
+            position = replace(position, segments=segments, settled=max(position.settled, settled))
+            yield Page(
+                records=records,
+                unreadable=unreadable,
+                cursor=position.text(),
+                last=not segments,
+                whole=position.bound is None and not segments,
+            )
+
+    def _read_pipelines(self, since: str | None) -> Iterator[Page]:
+        records, unreadable = self._rows().pipelines(pipelines(self._portal))
+        yield Page(records, (), unreadable, cursor=pack({}), last=True, whole=True)
+
+    def _read_owners(self, since: str | None) -> Iterator[Page]:
+        records, unreadable = self._rows().owners(users(self._portal))
+        yield Page(records, (), unreadable, cursor=pack({}), last=True, whole=True)
+
+    def _ranges(self, listing: Listing, ends: Results, floor: int = 0) -> list[Segment]:
+        first = [listing.id_of(row) for row in rows_of(ends.values["first"], listing.method)]
+        last = [listing.id_of(row) for row in rows_of(ends.values["last"], listing.method)]
+        if not first:
+            return []
+        found = ranges(first, max([*first, *last]), self._in_flight)
+        return [{**found[0], "after": floor}, *found[1:]]
+
+    def _mark(self, results: Results) -> str:
+        if results.started is None:
+            raise BadAnswer(f"{self.context.connection}: the portal does not tell its time")
+        return results.started.isoformat()
+
+    def _bound(self, mark: str) -> str:
+        """Where an incremental read begins, as a bound that the portal's shift makes right."""
+        moment = datetime.fromisoformat(mark)
+        return (moment - self.options.overlap + self.options.shift).isoformat(timespec="seconds")
+
+    def _get(self, kind: Kind, ids: Sequence[str]) -> Found:
+        rows = self._rows()
+        if kind is Kind.PIPELINE:
+            wanted = set(ids)
+            return rows.pipelines(
+                pair for pair in pipelines(self._portal) if str(pair[0].get("id")) in wanted
+            )
+        if kind is Kind.OWNER:
+            return rows.owners(users(self._portal, ids))
+        if kind is Kind.NOTE:
+            commands = {f"n{one}": command("crm.timeline.comment.get", ("id", one)) for one in ids}
+            results = self._portal.run(commands, tolerated=commands)
+            for error in results.errors.values():
+                # A comment that is gone is refused without a code, in the portal's language.
+                if not isinstance(error, Rejected):
+                    raise error
+            return rows.notes(results.values[key] for key in commands if key in results.values)
+        if kind is Kind.STAGE_CHANGE:
+            return self._get_changes(ids)
+        commands = {
+            f"g{begin}": command(
+                "crm.item.list",
+                ("entityTypeId", ENTITY_TYPES[kind]),
+                *(("filter[@id][]", one) for one in ids[begin : begin + PAGE_ROWS]),
+                ("order[id]", "ASC"),
+                ("start", -1),
+                ("select[]", "*"),
+            )
+            for begin in range(0, len(ids), PAGE_ROWS)
+        }
+        results = self._portal.run({"fields": self._fields_command(kind), **commands})
+        found = [row for key in commands for row in rows_of(results.values[key], "crm.item.list")]
+        return self._translator(kind, Customs(_described(results)))(found)
+
+    def _get_changes(self, ids: Sequence[str]) -> Found:
+        commands = {
+            f"h{begin}": command(
+                "crm.stagehistory.list",
+                ("entityTypeId", 2),
+                *(("filter[@ID][]", one) for one in ids[begin : begin + PAGE_ROWS]),
+                ("order[ID]", "ASC"),
+                ("start", -1),
+            )
+            for begin in range(0, len(ids), PAGE_ROWS)
+        }
+        results = self._portal.run(commands)
+        found = [row for key in commands for row in rows_of(results.values[key], "crm.stagehistory.list")]
+        deals = sorted({str(row["OWNER_ID"]) for row in found}, key=int)
+        came_from: dict[int, str] = {}
+        for rows in histories(self._portal, deals):
+            came_from |= previous_stages(rows, {})
+        return self._rows().stage_changes(found, came_from)
+
+
+def _described(results: Results) -> Mapping[str, Any]:
+    """`fields` of `crm.item.fields`."""
+    told = results.values["fields"]
+    if not isinstance(told, Mapping) or "fields" not in told:
+        raise BadAnswer("crm.item.fields: the result holds no fields")
+    return as_map(told["fields"], "crm.item.fields", "fields")
+
+
+def _side_by_side(segments: Sequence[Segment]) -> list[Segment]:
+    """The segments, of which even a single one may be walked by several threads."""
+    return [{"after": one["after"], "upto": one["upto"]} for one in segments]
+
+
+def _settled(changes: Sequence[Mapping[str, Any]], before: datetime) -> int:
+    """The highest id up to which no change will turn up any more; 0 if none is old enough."""
+    for change in reversed(changes):
+        try:
+            at = instant(change.get("CREATED_TIME"), "CREATED_TIME")
+        except FieldError:
+            continue
+        if at is not None and at < before:
+            return int(change["ID"])
+    return 0
