@@ -1,0 +1,375 @@
+"""Zoho CRM as a connector (API v8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field as Option
+
+from crmkit.connectors import translate
+from crmkit.connectors.base import (
+    Capabilities,
+    Connector,
+    ConnectorOptions,
+    Context,
+    Evidence,
+    Field,
+    Page,
+    Support,
+    Unreadable,
+)
+from crmkit.connectors.http import Http
+from crmkit.connectors.walk import Segment, pack, unpack, walk
+from crmkit.connectors.zoho import columns, queries
+from crmkit.connectors.zoho.access import missing_scopes
+from crmkit.connectors.zoho.client import Client
+from crmkit.connectors.zoho.dialect import (
+    DOMAINS,
+    ZohoDialect,
+    accounts_host,
+    api_host,
+    hosts_pattern,
+    limits,
+)
+from crmkit.connectors.zoho.gate import Gate
+from crmkit.connectors.zoho.lists import read_list
+from crmkit.connectors.zoho.metadata import Metadata, organisation, understood
+from crmkit.connectors.zoho.records import NO_NAMES, Reading, note_parent, pipelines, row_id
+from crmkit.connectors.zoho.source import Raw, Source, chunks
+from crmkit.connectors.zoho.stage_changes import StageHistory
+from crmkit.connectors.zoho.walks import read_module
+from crmkit.errors import MissingScope, UnreadableRecord, Unsupported
+from crmkit.model import (
+    AnyRecord,
+    Company,
+    Contact,
+    Deal,
+    Kind,
+    Note,
+    Owner,
+    Ref,
+    StageChange,
+    Workspace,
+)
+
+# Zoho shares 10 calls at once between COQL, sorted lists and large writes, in all editions.
+_CALLS_AT_ONCE = 10
+_TABS = {Kind.DEAL: "Potentials", Kind.COMPANY: "Accounts", Kind.CONTACT: "Contacts"}
+_NOTE_FIELDS = (
+    "Note_Title",
+    "Note_Content",
+    "Owner",
+    "Created_By",
+    "Created_Time",
+    "Modified_Time",
+    "Parent_Id",
+    "$se_module",
+)
+_NOTED = {"Deals", "Accounts"}
+
+
+class ZohoOptions(ConnectorOptions):
+    """Options of a Zoho connection in crmkit.toml.
+
+    Attributes:
+        data_centre: Where the org lives: us, eu, in, au, cn, jp, ca or sa. Tokens of one
+            data centre do not work in another.
+        environment: production, sandbox or developer.
+        accounts_url: The token endpoint's host, beside `base_url`; `base_url` if absent.
+        calls_at_once: The most calls at the same time: 5 in the Free edition, 10 in all
+            others (Zoho allows more for some calls, but not for the ones made most).
+    """
+
+    data_centre: Literal["us", "eu", "in", "au", "cn", "jp", "ca", "sa"] = "us"
+    environment: Literal["production", "sandbox", "developer"] = "production"
+    accounts_url: str | None = None
+    calls_at_once: int = Option(default=_CALLS_AT_ONCE, ge=1, le=25)
+
+
+class ZohoConnector(Connector):
+    """Reads deals and what belongs to them from Zoho CRM.
+
+    A deal's contact is its `Contact_Name`; further contact roles need one call per deal
+    and are not read. Notes on anything but deals and accounts are left out. A merged
+    record is reported as deleted: Zoho does not say which one survived.
+
+    A whole read of stage changes gives `from_stage_id` only where the row itself tells it;
+    `history` and incremental reads give it always.
+    """
+
+    name = "zoho"
+    Options = ZohoOptions
+    capabilities = Capabilities(
+        incremental=frozenset({Kind.DEAL, Kind.COMPANY, Kind.CONTACT, Kind.STAGE_CHANGE, Kind.NOTE}),
+        deletions={
+            Kind.DEAL: Evidence.LISTED,
+            Kind.COMPANY: Evidence.LISTED,
+            Kind.CONTACT: Evidence.LISTED,
+            Kind.PIPELINE: Evidence.ABSENT,
+            Kind.OWNER: Evidence.ABSENT,
+            Kind.NOTE: Evidence.ABSENT,
+            Kind.STAGE_CHANGE: Evidence.ABSENT,
+        },
+        merges=Support.CANNOT,
+        stage_history=Support.YES,
+        notes=Support.YES,
+        max_in_flight=_CALLS_AT_ONCE,
+        version_seconds=1.0,
+        search_lag_seconds=0.0,  # COQL reads the database
+    )
+    secret_names = ("client_id", "client_secret", "refresh_token")
+
+    def __init__(self, context: Context, options: ZohoOptions) -> None:
+        super().__init__(context, options)
+        base = options.base_url or api_host(options.data_centre, options.environment)
+        accounts = options.accounts_url or options.base_url or accounts_host(options.data_centre)
+        self._in_flight = min(options.in_flight or 8, options.calls_at_once)
+        gate = Gate(options.calls_at_once, context.clock, context.cancelled)
+        self._dialect = ZohoDialect(
+            context,
+            accounts_url=accounts,
+            environment=options.environment,
+            fixed_host=options.base_url is not None,
+            gate=gate,
+        )
+        http = Http(
+            context,
+            base_url=base,
+            dialect=self._dialect,
+            limits=limits(),
+            hosts=hosts_pattern(options.accounts_url),
+            configured=options.base_url is not None,
+            in_flight=max(self._in_flight, 4),
+        )
+        self._dialect.use(http)
+        self._client = Client(http, self._dialect, gate)
+        self._metadata = Metadata(self._client, context.clock)
+        self._history = StageHistory(self._client, self._metadata, context, in_flight=self._in_flight)
+
+    def check(self) -> Workspace:
+        lacking: Sequence[str] = ()
+        org: Mapping[str, Any] = {}
+        answer = None
+        try:
+            answer = self._client.listing("/org")
+            org = organisation(answer)
+        except MissingScope:
+            lacking = ("ZohoCRM.org.READ",)
+        _, extra = self._dialect.tokens.current()
+        lacking = tuple(dict.fromkeys((*lacking, *missing_scopes(self._client, extra.get("scope")))))
+        if lacking:
+            raise MissingScope(f"{self.context.connection}: the credentials lack {', '.join(lacking)}")
+        base = org.get("iso_code")
+        limits = {"calls_at_once": self.options.calls_at_once}
+        if self._dialect.credits_remaining is not None:
+            limits["credits_remaining"] = self._dialect.credits_remaining
+        return Workspace(
+            id=str(org.get("zgid") or org["id"]),
+            name=str(org.get("company_name") or ""),
+            time_zone=org.get("time_zone"),
+            base_currency=base,
+            currencies=self._currencies(org, base),
+            limits=limits,
+            server_time=answer.date if answer else None,
+        )
+
+    def _currencies(self, org: Mapping[str, Any], base: str | None) -> tuple[str, ...]:
+        codes = [base] if base else []
+        # The contract does not show its type: a flag or a word.
+        if org.get("mc_status") in (True, "enabled"):
+            try:
+                rows = self._client.listing("/org/currencies").rows
+            except MissingScope:
+                rows = []  # only a nicety: deals name their own currency
+            codes += [row["iso_code"] for row in rows if row.get("is_active") is not False]
+        return tuple(dict.fromkeys(codes))
+
+    def read(self, kind: Kind, since: str | None = None) -> Iterator[Page]:
+        if kind is Kind.PIPELINE:
+            return self._read_pipelines()
+        if kind is Kind.OWNER:
+            return self._read_owners(since)
+        if kind is Kind.NOTE:
+            return self._read_notes(since)
+        if kind is Kind.STAGE_CHANGE:
+            return self._history.read(since)
+        return self._read_module(kind, since)
+
+    def _read_module(self, kind: Kind, since: str | None) -> Iterator[Page]:
+        source = self._source(kind)
+        return read_module(
+            source,
+            self.context.connection,
+            kind,
+            since,
+            in_flight=self._in_flight,
+            prepare=lambda: self._metadata.load(deals=kind is Kind.DEAL, module=source.module),
+        )
+
+    def _source(self, kind: Kind) -> Source:
+        module = columns.MODULES[kind]
+        # One set of columns for a whole read, whatever is set up anew meanwhile.
+        pinned: list[columns.Columns] = []
+
+        def passes() -> Sequence[Sequence[str]]:
+            if not pinned:
+                pinned.append(self._metadata.columns(kind, module))
+            return pinned[0].passes
+
+        reading: list[Reading] = []
+        renamed = False
+
+        def pages(rows: Sequence[Raw]) -> tuple[Sequence[AnyRecord], list[Unreadable]]:
+            nonlocal renamed
+            if not rows:
+                return [], []
+            passes()
+            if not reading:
+                reading.append(self._reading(kind, pinned[0]))
+            if kind is Kind.DEAL and not renamed and not reading[0].names.know(rows):
+                # A pipeline or stage may have been added or renamed since the names were read.
+                renamed = True
+                self._metadata.forget_names()
+                reading[0] = self._reading(kind, pinned[0])
+            return self._translated(kind, reading[0], rows)
+
+        return Source(self._client, module, passes=passes, translate=pages, deleted=True)
+
+    def _reading(self, kind: Kind, plan: columns.Columns | None = None) -> Reading:
+        org = self._metadata.org()
+        return Reading(
+            self.context.connection,
+            custom=plan.custom if plan else (),
+            names=self._metadata.names() if kind is Kind.DEAL else NO_NAMES,
+            currency=org.get("iso_code"),
+            url=self._url(org, kind),
+        )
+
+    def _url(self, org: Mapping[str, Any], kind: Kind) -> str | None:
+        options = self.options
+        if options.base_url or options.environment != "production" or not org.get("zgid"):
+            return None
+        centre = options.data_centre
+        host = "crm.zohocloud.ca" if centre == "ca" else f"crm.zoho.{DOMAINS[centre]}"
+        return f"https://{host}/crm/org{org['zgid']}/tab/{_TABS[kind]}/"
+
+    def _translated(
+        self, kind: Kind, reading: Reading, rows: Sequence[Raw]
+    ) -> tuple[Sequence[AnyRecord], list[Unreadable]]:
+        connection = self.context.connection
+        if kind is Kind.DEAL:
+            return translate.records(Deal, connection, kind, rows, reading.deal, row_id)
+        if kind is Kind.COMPANY:
+            return translate.records(Company, connection, kind, rows, reading.company, row_id)
+        return translate.records(Contact, connection, kind, rows, reading.contact, row_id)
+
+    def _read_pipelines(self) -> Iterator[Page]:
+        self._metadata.forget_names()
+        stage_field, rows = self._metadata.stage_field(), self._metadata.pipelines()
+        found = understood("pipelines", lambda: pipelines(self.context.connection, stage_field, rows))
+        yield Page(records=found, cursor=pack({"phase": "done"}), last=True, whole=True)
+
+    def _read_owners(self, since: str | None) -> Iterator[Page]:
+        at: dict[str, Any] = unpack(since) if since else {"phase": "done"}
+        if at["phase"] == "done":
+            at = {"phase": "users", "type": "AllUsers", "page": 1}
+        while True:
+            params = {"type": at["type"], "page": at["page"], "per_page": 200}
+            answer = self._client.listing("/users", params)
+            reading = Reading(self.context.connection)
+            found, unreadable = translate.records(
+                Owner, self.context.connection, Kind.OWNER, answer.rows, reading.owner, row_id
+            )
+            last = False
+            if answer.more and answer.rows:
+                at = {**at, "page": at["page"] + 1}
+            elif at["type"] == "AllUsers":
+                at = {"phase": "users", "type": "DeletedUsers", "page": 1}
+            else:
+                at, last = {"phase": "done"}, True
+            yield Page(records=found, unreadable=unreadable, cursor=pack(at), last=last, whole=last)
+            if last:
+                return
+
+    def _read_notes(self, since: str | None) -> Iterator[Page]:
+        return read_list(
+            self._client,
+            "Notes",
+            self.context.connection,
+            since,
+            fields=_NOTE_FIELDS,
+            in_order=True,
+            translate=self._note_page,
+        )
+
+    def _note_page(self, rows: Sequence[Raw]) -> Page:
+        mine = [row for row in rows if _is_noted(row)]
+        reading = Reading(self.context.connection)
+        found, unreadable = translate.records(
+            Note, self.context.connection, Kind.NOTE, mine, reading.note, row_id
+        )
+        return Page(records=found, unreadable=unreadable)
+
+    def get(self, refs: Sequence[Ref]) -> Sequence[AnyRecord]:
+        found: list[AnyRecord] = []
+        for kind in dict.fromkeys(ref.kind for ref in refs):
+            ids = list(dict.fromkeys(ref.id for ref in refs if ref.kind is kind))
+            found += self._get(kind, ids)
+        return found
+
+    def _get(self, kind: Kind, ids: Sequence[str]) -> Sequence[AnyRecord]:
+        if kind in (Kind.PIPELINE, Kind.OWNER):
+            pages = list(self.read(kind))
+            wanted = set(ids)
+            return [record for page in pages for record in page.records if record.ref.id in wanted]
+        # Zoho's ids are digits; anything else cannot exist and must not get into a query.
+        real = [native for native in ids if native.isascii() and native.isdigit()]
+        if not real:
+            return []
+        if kind is Kind.STAGE_CHANGE:
+            return self._history.get(real)
+        read = self._get_notes if kind is Kind.NOTE else self._get_records(kind)
+        segments = [{"ids": list(some)} for some in chunks(real, queries.IDS_PER_QUERY)]
+
+        def step(segment: Segment) -> tuple[Page, Sequence[Segment]]:
+            return read(segment["ids"]), ()
+
+        found: list[AnyRecord] = []
+        for page, _ in walk(segments, step, in_flight=self._in_flight):
+            for odd in page.unreadable:
+                raise UnreadableRecord(str(odd.ref), odd.field, odd.reason)
+            found += page.records
+        return found
+
+    def _get_records(self, kind: Kind) -> Callable[[Sequence[str]], Page]:
+        source = self._source(kind)
+        self._metadata.load(deals=kind is Kind.DEAL, module=source.module)
+
+        def read(ids: Sequence[str]) -> Page:
+            records, unreadable = source.translate(source.with_ids(ids))
+            return Page(records=records, unreadable=unreadable)
+
+        return read
+
+    def _get_notes(self, ids: Sequence[str]) -> Page:
+        params = {"ids": ",".join(ids), "fields": ",".join(_NOTE_FIELDS)}
+        return self._note_page(self._client.listing("/Notes", params).rows)
+
+    def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
+        return self._history.of([ref.id for ref in deals if ref.id.isascii() and ref.id.isdigit()])
+
+    def fields(self, kind: Kind) -> Sequence[Field]:
+        if kind not in columns.MODULES:
+            raise Unsupported(f"{self.context.connection}: Zoho describes no fields of a {kind}")
+        return [columns.to_field(meta) for meta in self._metadata.fields(columns.MODULES[kind])]
+
+    def close(self) -> None:
+        self._client.http.close()
+
+
+def _is_noted(row: Raw) -> bool:
+    try:
+        return note_parent(row) in _NOTED
+    except translate.FieldError:
+        return True  # so that it is reported as unreadable and not left out in silence
