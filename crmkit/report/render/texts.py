@@ -1,0 +1,273 @@
+"""Every text of the reports in one place; a language is one more mapping with the same keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Texts = Mapping[str, str]
+
+ENGLISH: Texts = {
+    "language": "en",
+    "thousands": ",",
+    "decimal": ".",
+    "none": "n/a",
+    "unmapped": "Unmapped",
+    "no_value": "none",
+    "no_owner": "No owner",
+    "no_reason": "No reason given",
+    "no_currency": "No currency",
+    "inactive": "inactive",
+    "all": "Total",
+    "low_sample": "small sample",
+    "rows_left_out": "{count} more rows: the JSON and CSV outputs have all of them.",
+    "empty": "Nothing to show.",
+    "as_of": "As of",
+    "in_currency": "All money in",
+    "records_read": "records read",
+    "deals": "deals",
+    "connections": "connections",
+    "of": "of",
+    "pair_count": "over {count} pairs of CRMs",
+    "one_pair": "between two CRMs",
+    "on_deals": "on {count} linked pairs",
+    "must_be_none": "records in one CRM; must be 0",
+    "only_in": "Only in {name}",
+    "definition": "How this is counted",
+    "skip": "Skip to the figures",
+    "footer": "Made by crmkit. One file, no scripts, nothing loaded from anywhere.",
+    # pipeline report
+    "pipeline_title": "Pipeline report",
+    "open_amount": "Open pipeline",
+    "weighted_amount": "Weighted pipeline",
+    "open_count": "Open deals",
+    "average_amount": "Average open deal",
+    "median_amount": "Median open deal",
+    "top_deal_share": "Share of the largest deal",
+    "overdue": "Overdue",
+    "no_close_date": "No close date",
+    "amount_missing": "Without an amount",
+    "fx_missing_count": "Without an exchange rate",
+    "weighted_excluded": "Without a probability",
+    "win_rate": "Win rate",
+    "won": "Won",
+    "lost": "Lost",
+    "created": "Created",
+    "net_new": "Net new pipeline",
+    "cycle": "Average cycle",
+    "median_cycle": "Median cycle",
+    "stale": "Stale",
+    "warning": "Going stale",
+    "last_days": "last {count} days",
+    "period": "Period",
+    "later": "Later",
+    "days": "days",
+    "per_day": "per day",
+    "summary": "Summary",
+    "by_stage": "By stage",
+    "by_native_stage": "By stage of each CRM",
+    "by_connection": "By CRM",
+    "by_owner": "By owner",
+    "by_close_month": "By month of expected close",
+    "by_close_quarter": "By fiscal quarter of expected close",
+    "ageing": "Age of open deals",
+    "results": "Results",
+    "win_rates": "Win rates",
+    "lost_reasons": "Lost, by reason",
+    "lost_kinds": "Lost, by kind",
+    "velocity": "Sales velocity by pipeline",
+    "top_deals": "Largest open deals",
+    "stale_deals": "Largest stale deals",
+    "waiting": "Waiting for you",
+    "nothing_waits": "Nothing: every stage is mapped, every amount converts, no deal contradicts itself.",
+    "unmapped_stages": "Stages without a common stage",
+    "missing_rates": "Amounts without an exchange rate",
+    "errors": "Deals that contradict themselves",
+    "mixed_periods": "Sums add one-time, monthly and annual amounts as entered.",
+    "chart_stage": "Open pipeline by stage",
+    "chart_month": "Open pipeline by expected close",
+    "chart_age": "Open pipeline by age",
+    "chart_win": "Win rates",
+    "age_unknown": "Unknown age",
+    "age_days": "{first} to {last} days",
+    "age_over": "over {first} days",
+    "open_older": "Open deals older than twice the median cycle",
+    "rate_count": "Won of all closed",
+    "rate_amount": "By amount",
+    "rate_competitive": "Won against competition",
+    "rate_created": "Of deals created",
+    "rate_created_resolved": "Of deals created and closed",
+    "rate_created_open": "Created, still open",
+    "rate_strict": "Strict",
+    "note_count": "won / (won + lost)",
+    "note_amount": "won money / (won + lost money)",
+    "note_competitive": "without abandoned and disqualified",
+    "note_created": "won / created in the same days",
+    "note_created_resolved": "won / (won + lost) of those created",
+    "note_created_open": "still open / created",
+    "note_strict": "overdue and stale deals count as lost",
+    "activity_unknown": "{count} deals have no known activity and are judged by their changes alone.",
+    # columns
+    "col_stage": "Stage",
+    "col_outcome": "Outcome",
+    "col_common_stage": "Common stage",
+    "col_connection": "CRM",
+    "col_pipeline": "Pipeline",
+    "col_owner": "Owner",
+    "col_company": "Company",
+    "col_deal": "Deal",
+    "col_name": "Name",
+    "col_ref": "Ref",
+    "col_deals": "Deals",
+    "col_records": "Records",
+    "col_amount": "Amount",
+    "col_weighted": "Weighted",
+    "col_share": "Share",
+    "col_no_amount": "No amount",
+    "col_no_rate": "No rate",
+    "col_no_probability": "No probability",
+    "col_month": "Month",
+    "col_quarter": "Quarter",
+    "col_close": "Expected close",
+    "col_idle": "Idle days",
+    "col_age": "Age",
+    "col_metric": "Figure",
+    "col_value": "Value",
+    "col_sample": "Deals counted",
+    "col_rate": "Rate",
+    "col_won": "Won",
+    "col_base": "Of",
+    "col_note": "Formula",
+    "col_trailing": "Trailing window",
+    "col_period": "Period",
+    "col_reason": "Reason",
+    "col_kind": "Kind",
+    "col_currency": "Currency",
+    "col_day": "Rate of day",
+    "col_open_deals": "Open deals",
+    "col_open_amount": "Open amount",
+    "col_problem": "Problem",
+    "col_cycle": "Average cycle, days",
+    "col_average_won": "Average won",
+    "col_velocity": "Per day",
+    "created_after_as_of": "created after the day of the report",
+    "closed_after_as_of": "closed after the day of the report",
+    "closed_without_date": "closed, but without any date",
+    "closed_before_created": "closed before it was created",
+    "amount_unreadable": "the amount is no usable number",
+    "probability_out_of_range": "the probability is not between 0 and 1",
+    "unknown_common_stage": "its common stage is not in the outline",
+    "kind_lost": "Lost",
+    "kind_abandoned": "Abandoned",
+    "kind_disqualified": "Disqualified",
+    "kind_duplicate": "Duplicate",
+    "open": "Open",
+    # differences
+    "differences_title": "Pipeline differences",
+    "differences_summary": "Differences between CRMs",
+    "col_other": "Linked with",
+    "col_linked": "Linked",
+    "col_missing": "Missing",
+    "col_missing_x": "Only in the first",
+    "col_missing_y": "Only in the second",
+    "col_differing": "Fields that differ",
+    "col_present": "Present in",
+    "col_missing_in": "Missing in",
+    "col_field": "Field",
+    "col_agreement": "Agreement",
+    "col_not_comparable": "Not comparable",
+    "col_x": "First",
+    "col_y": "Second",
+    "col_difference": "Difference",
+    "col_x_deals": "Deals, first",
+    "col_y_deals": "Deals, second",
+    "col_x_amount": "Amount, first",
+    "col_y_amount": "Amount, second",
+    "col_refs": "Records",
+    "col_coverage": "Mapped",
+    "col_finding": "Finding",
+    "col_linked_of": "Linked of all",
+    "linked_pairs": "Linked pairs",
+    "missing_deals": "Deals missing",
+    "differing_fields": "Fields that differ",
+    "duplicate_links": "Linked twice",
+    "overview": "Overview",
+    "field_agreement": "Agreement by field",
+    "field_differences": "Fields that differ",
+    "missing": "Missing deals",
+    "stage_parity": "Deals by stage on both sides",
+    "amount_parity": "Open money on both sides",
+    "stage_map_coverage": "Stage maps",
+    "link_rates": "Linked deals",
+    "no_differences": "No differences: every deal has its partner and every field agrees.",
+    "some_differences": "The pipelines differ.",
+    "in_report_currency": "{currency}, converted",
+    "finding_unmapped": "unmapped",
+    "finding_many": "shares {stage} with others",
+    "finding_clash": "{outcome} mapped to {stage} ({common})",
+    "status": "Status",
+    "stage": "Stage",
+    "amount": "Amount",
+    "currency": "Currency",
+    "close_date": "Close date",
+    "owner": "Owner",
+    "company": "Company",
+    # definitions
+    "def_open_amount": (
+        "The sum of the amounts of all open deals in scope. A deal linked across CRMs counts once, with the"
+        " values of the CRM of record, else of the record modified last. Amounts convert at the rate of the"
+        " report day; a deal without an amount adds nothing, a deal without a rate is left out of all money"
+        " and listed below."
+    ),
+    "def_weighted_amount": (
+        "The sum of amount times probability over open deals. Deals without a probability are left out and"
+        " counted beside it."
+    ),
+    "def_by_stage": (
+        "Open deals at each common stage, through the stage map of each CRM. Deals in stages that are not"
+        " mapped have a row of their own, so the rows always add up to the total."
+    ),
+    "def_by_connection": (
+        "Records are what was read. Deals are what is left open once linked records count once; a linked"
+        " deal counts at the CRM whose values it takes."
+    ),
+    "def_by_close_month": (
+        "Open deals by the month in which they are expected to close. Overdue deals (expected before the"
+        " report day) and deals without a date stand apart and are in no month."
+    ),
+    "def_by_close_quarter": "As by month, in quarters of the fiscal year, named after the year it ends in.",
+    "def_by_owner": "Open deals by owner; owners with the same e-mail address in several CRMs are one.",
+    "def_ageing": (
+        "Age counts local days since a deal was created. Stale deals had no activity and no change for at"
+        " least the threshold of their stage."
+    ),
+    "def_win_rates": (
+        "Deals closed in the window, unless a rate says created. Deals lost as duplicates are in no rate."
+        " Rates over closed deals flatter teams that never close lost deals: the strict rate counts open"
+        " deals that are overdue or stale as lost."
+    ),
+    "def_results": (
+        "Won and lost by the day of closing, created by the day of creation, in the report's time zone."
+        " Closed amounts convert at the rate of the close day."
+    ),
+    "def_velocity": (
+        "Open deals times average won amount times win rate, divided by the average cycle in days (at least"
+        " one), over the trailing window. Never added over pipelines."
+    ),
+    "def_waiting": "Complete lists of what the figures could not use as it is.",
+    "def_top_deals": "The open deals with the largest amounts in the report currency.",
+    "def_stale_deals": "Stale open deals with the largest amounts; the summary counts all of them.",
+    "def_overview": (
+        "Linked pairs are deals known to be the same in both CRMs. A deal in scope without a partner is"
+        " missing on the other side. Fields are compared on linked pairs; no value is a value."
+    ),
+    "def_stage_parity": "All deals in scope at each common stage, open and closed, on both sides.",
+    "def_amount_parity": "Open amounts in each currency as they are, and together in the report currency.",
+    "def_stage_map_coverage": (
+        "Deals in mapped stages out of all deals. Stages that share a common stage cannot be written back"
+        " without a default; a clash maps a stage to one of another outcome."
+    ),
+    "def_field_agreement": (
+        "Pairs equal on the field out of pairs where both CRMs can express it. Amounts compare at the scale"
+        " of their currency; owners and companies by key, e-mail address or name."
+    ),
+}
