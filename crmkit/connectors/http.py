@@ -403,7 +403,8 @@ class _Attempts:
         if isinstance(error, RateLimited):
             # The pacer holds the call back; a pause of its own would wait twice.
             self._limit_wait += said or self.limit_pause()
-            return 0.0 if error.bucket is not None else (said or self.limit_pause())
+            held_back = error.bucket is not None and self._context.pace
+            return 0.0 if held_back else (said or self.limit_pause())
         return said if said is not None else self._jitter(state)
 
     def sleep(self, seconds: float) -> None:

@@ -40,12 +40,16 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Hits `share` of the calls of these kinds, `burst` calls in a row at a time."""
+    """Hits `share` of the calls of these kinds, `burst` calls in a row at a time.
+
+    Two hits are at least `apart` calls away from each other.
+    """
 
     fault: Fault
     kinds: frozenset[CallKind]
     share: float
     burst: int = 1
+    apart: int = 0
 
 
 PROFILES: Mapping[str, tuple[Rule, ...]] = {
@@ -55,7 +59,8 @@ PROFILES: Mapping[str, tuple[Rule, ...]] = {
     "truncated": (Rule(Fault.TRUNCATED, _ALL, 0.08),),
     "garbage": (Rule(Fault.GARBAGE, _ALL, 0.08),),
     "slow": (Rule(Fault.SLOW, _ALL, 0.1),),
-    "expired": (Rule(Fault.EXPIRED, _ALL, 0.05),),
+    # No CRM lets a token expire that it has only just given out.
+    "expired": (Rule(Fault.EXPIRED, _ALL, 0.5, apart=40),),
     "edits": (Rule(Fault.EDITS, _LIST, 0.5),),
     "timeout-after-commit": (Rule(Fault.TIMEOUT_AFTER_COMMIT, _WRITE, 0.15),),
 }
@@ -91,6 +96,7 @@ class FaultPlan:
     calls: int = 0
     _rules: tuple[Rule, ...] = ()
     _streaks: dict[int, int] = field(default_factory=dict)
+    _next: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [name.strip() for name in self.profile.split(",")]
@@ -128,8 +134,9 @@ class FaultPlan:
     def _ruled(self, kind: CallKind, call: int) -> Fault | None:
         for number, rule in enumerate(self._rules):
             struck = kind in rule.kinds and fraction(self.seed, number, self.calls // rule.burst) < rule.share
-            if not struck:
+            if not struck or self.calls < self._next.get(number, 0):
                 continue
+            self._next[number] = self.calls + rule.apart
             streak = self._streaks.get(call, 0)
             if streak < 2:
                 self._streaks[call] = streak + 1

@@ -71,9 +71,6 @@ class Bench(Protocol):
 class ConnectorContract:
     """Subclass it and give it a `bench` fixture."""
 
-    many_pages: bool = True
-    """Whether the bench holds more deals than one page of the CRM."""
-
     @pytest.fixture
     def connector(self, bench: Bench) -> Iterator[Connector]:
         connection = bench.connect()
@@ -149,7 +146,9 @@ class ConnectorContract:
     @pytest.mark.parametrize("kind", [Kind.COMPANY, Kind.CONTACT, Kind.DEAL], ids=str)
     def test_a_read_goes_on_after_any_page(self, bench: Bench, connector: Connector, kind: Kind) -> None:
         pages = list(connector.read(kind))
-        assert not self.many_pages or kind is not Kind.DEAL or len(pages) > 2
+        assert kind is not Kind.DEAL or len(pages) > 2, "the bench holds too few deals to prove anything"
+        if len(pages) == 1:
+            pytest.skip("all records came on one page")
         for stop in spread(len(pages) - 1):
             rest = list(bench.connect().read(kind, since=pages[stop].cursor))
             assert live([*pages[: stop + 1], *rest]) == bench.ids(kind)
@@ -277,5 +276,5 @@ def last(pages: Iterable[Page]) -> Page:
 
 
 def spread(count: int) -> Sequence[int]:
-    """A few positions from 0 to `count`, both ends among them."""
-    return sorted({0, count // 3, count // 2, max(0, count - 1)}) if count > 0 else [0]
+    """A few of the positions from 0 to below `count`, both ends among them."""
+    return sorted({0, count // 3, count // 2, count - 1})

@@ -40,11 +40,9 @@ class TestCopper(ConnectorContract):
 class TestBitrix24(ConnectorContract):
     """Bitrix24 against its sandbox."""
 
-    many_pages = False  # one batch holds 2,500 deals
-
     @pytest.fixture
     def bench(self) -> Iterator[SandboxBench]:
-        with bench("bitrix24") as running:
+        with bench("bitrix24", deals=7600) as running:  # one batch holds 2,500
             yield running
 
 
