@@ -9,13 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,6 +42,7 @@ from crmkit.errors import (
     Transient,
 )
 
+T = TypeVar("T")
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_TRIES = 5
 MAX_LIMIT_WAIT_SECONDS = 2 * 3600.0
@@ -232,7 +233,16 @@ class Http:
         return url
 
     def send(self, call: Call) -> Answer:
-        """The answer to a call, after waiting for limits and retrying what is transient.
+        """The answer to a call; see `fetch`."""
+        return self.fetch(call, lambda answer: answer)
+
+    def fetch(self, call: Call, read: Callable[[Answer], T]) -> T:
+        """What `read` makes of the answer, after waiting for limits and retrying what is transient.
+
+        Args:
+            call: What to ask.
+            read: Gives the value of a successful answer; may raise `BadAnswer` for one that
+                is cut or of the wrong shape, which is then asked for again.
 
         Raises:
             AccessDenied: The credentials are refused, also after a renewal.
@@ -249,7 +259,17 @@ class Http:
             sleep=attempts.sleep,
             reraise=True,
         )
-        return retrying(self._send_once, call, attempts)
+        result: T = retrying(self._fetch_once, call, read, attempts)
+        return result
+
+    def _fetch_once(self, call: Call, read: Callable[[Answer], T], attempts: _Attempts) -> T:
+        answer = self._send_once(call, attempts)
+        try:
+            return read(answer)
+        except BadAnswer as error:
+            if call.writes:
+                raise OutcomeUnknown(f"{answer.what}: {error}") from error
+            raise
 
     def _send_once(self, call: Call, attempts: _Attempts) -> Answer:
         answer = self._authorised(call, attempts, force=False)

@@ -191,6 +191,22 @@ def test_credentials_go_only_to_hosts_of_the_crm(http: Http, url: str) -> None:
         http.send(replace(READ, path=url))
 
 
+@responses.activate
+def test_a_body_of_the_wrong_shape_is_asked_for_again(http: Http) -> None:
+    responses.get(f"{BASE}/deals", body="<html>We will be back</html>", content_type="text/html")
+    responses.get(f"{BASE}/deals", json={"not": "a list"})
+    responses.get(f"{BASE}/deals", json=[7])
+    assert http.fetch(READ, Answer.rows) == [7]
+
+
+@responses.activate
+def test_a_write_whose_answer_cannot_be_read_is_not_repeated(http: Http, context: Context) -> None:
+    responses.post(f"{BASE}/deals", body='{"id": 1')
+    with pytest.raises(OutcomeUnknown):
+        http.fetch(WRITE, Answer.mapping)
+    assert context.usage.requests == 1
+
+
 def test_plain_http_is_for_this_machine_only(context: Context) -> None:
     Http(context, base_url="http://127.0.0.1:1", dialect=Plain(), limits={}, hosts="x", configured=True)
     with pytest.raises(ConfigError, match="not encrypted"):
