@@ -1,0 +1,1 @@
+"""Close: leads are companies, opportunities are deals, opportunity statuses are stages."""
