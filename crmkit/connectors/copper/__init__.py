@@ -1,0 +1,1 @@
+"""Copper: opportunities are deals, people are contacts."""

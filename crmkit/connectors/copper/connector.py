@@ -1,0 +1,339 @@
+"""Reads Copper.
+
+Source: https://developer.copper.com
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from crmkit.connectors import translate
+from crmkit.connectors.base import (
+    Capabilities,
+    Connector,
+    ConnectorOptions,
+    Context,
+    Evidence,
+    Field,
+    Page,
+    Support,
+)
+from crmkit.connectors.copper import dialect, records, values, walks
+from crmkit.connectors.copper.steps import (
+    ACTIVITY_TYPES,
+    Found,
+    Steps,
+    Wire,
+    call,
+    rows_of,
+    server_time,
+)
+from crmkit.connectors.copper.values import Row
+from crmkit.connectors.http import Http
+from crmkit.connectors.walk import Segment, pack, unpack, walk
+from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord
+from crmkit.model import AnyRecord, Kind, Owner, Pipeline, Ref, StageChange, Workspace
+
+OVERLAP = timedelta(minutes=5)
+BULK_HISTORY_ABOVE = 100
+
+
+class CopperConnector(Connector):
+    """One account in Copper."""
+
+    class Options(ConnectorOptions):
+        """Options of a Copper connection.
+
+        Attributes:
+            auth: `api_key` (secret `api_key` and the option `user_email`) or `oauth` (secret
+                `access_token`).
+            user_email: Address of the API key's owner.
+            day_first: Whether the account writes close dates as D/M/YYYY; the API does not tell.
+            time_zone: The account's zone, for example "America/Los_Angeles"; the API does not
+                tell. Needed only for zones beyond 12 hours from UTC, and as a check.
+            currency: The account's currency as an ISO code, for deals that name none.
+            calls_per_minute: Copper's limit, if it granted another one than 180.
+        """
+
+        auth: Literal["api_key", "oauth"] = "api_key"
+        user_email: str | None = None
+        day_first: bool = False
+        time_zone: str | None = None
+        currency: str | None = None
+        calls_per_minute: int = dialect.CALLS_PER_MINUTE
+
+    name = "copper"
+    capabilities = Capabilities(
+        incremental=frozenset({Kind.COMPANY, Kind.CONTACT, Kind.DEAL, Kind.STAGE_CHANGE, Kind.NOTE}),
+        # Deletions are permanent and listed nowhere; a merge looks like one.
+        deletions=dict.fromkeys(
+            (Kind.PIPELINE, Kind.OWNER, Kind.COMPANY, Kind.CONTACT, Kind.DEAL, Kind.NOTE), Evidence.ABSENT
+        ),
+        stage_history=Support.YES,
+        notes=Support.YES,
+        # Not documented: assume that a search trails its writes.
+        search_lag_seconds=10.0,
+    )
+    secret_names = ("api_key", "access_token")
+
+    def __init__(self, context: Context, options: Any = None) -> None:
+        super().__init__(context, options or self.Options())
+        if self.options.auth == "api_key" and not self.options.user_email:
+            raise ConfigError(
+                f"{context.connection}: `user_email` is missing",
+                hint="Copper wants the address of the API key's owner beside the key.",
+            )
+        self.in_flight = self.options.in_flight or self.capabilities.max_in_flight
+        self.days = values.Days(day_first=self.options.day_first, zone=self._zone())
+        self.http = Http(
+            context,
+            base_url=_api_root(self.options.base_url) if self.options.base_url else dialect.BASE,
+            dialect=dialect.CopperDialect(context, self.options.auth, self.options.user_email),
+            limits=dialect.limits(self.options.calls_per_minute),
+            hosts=dialect.HOSTS,
+            configured=self.options.base_url is not None,
+            in_flight=self.in_flight,
+        )
+        self.wire = Wire(context, self.http)
+        self._known: dict[Kind, Steps] = {}
+
+    def _zone(self) -> ZoneInfo | None:
+        if self.options.time_zone is None:
+            return None
+        try:
+            return ZoneInfo(self.options.time_zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ConfigError(
+                f"{self.context.connection}: {self.options.time_zone!r} is not a time zone",
+                hint="Use an IANA name such as Europe/Vienna.",
+            ) from error
+
+    def check(self) -> Workspace:
+        account, now = self.wire.ask(
+            call("GET", "/account"), lambda answer: (answer.mapping(), server_time(answer))
+        )
+        currency = self.options.currency
+        return Workspace(
+            id=str(account["id"]),
+            name=str(account.get("name") or account["id"]),
+            time_zone=self.options.time_zone,
+            base_currency=currency,
+            currencies=(currency,) if currency else (),
+            limits={"per_minute": self.options.calls_per_minute},
+            server_time=now,
+            user=self.options.user_email,
+        )
+
+    def read(self, kind: Kind, since: str | None = None) -> Iterator[Page]:
+        if kind is Kind.PIPELINE:
+            return self._pipelines()
+        if kind is Kind.OWNER:
+            return self._owners()
+        return self._walked(kind, unpack(since) if since else None)
+
+    def get(self, refs: Sequence[Ref]) -> Sequence[AnyRecord]:
+        found: list[AnyRecord] = []
+        for kind in dict.fromkeys(ref.kind for ref in refs):
+            wanted = list(dict.fromkeys(ref.id for ref in refs if ref.kind is kind))
+            if kind in (Kind.PIPELINE, Kind.OWNER):
+                pages = self._pipelines() if kind is Kind.PIPELINE else self._owners()
+                found += [record for page in pages for record in page.records if record.ref.id in wanted]
+            else:
+                found += self._current(kind, wanted)
+        return found
+
+    def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
+        wanted = sorted({ref.id for ref in deals})
+        gathered: dict[str, dict[str, StageChange]] = {}
+        for page in self._history_pages(wanted):
+            for bad in page.unreadable:
+                raise UnreadableRecord(str(bad.ref), bad.field, bad.reason)
+            for change in page.records:
+                if isinstance(change, StageChange):
+                    gathered.setdefault(change.deal_id, {})[change.ref.id] = change
+        for native in wanted:
+            if native in gathered:
+                yield sorted(gathered[native].values(), key=lambda change: (change.at, change.ref.id))
+
+    def fields(self, kind: Kind) -> Sequence[Field]:
+        if kind not in records.ENTITIES:
+            return super().fields(kind)
+        entity = records.ENTITIES[kind]
+        rows, _ = self.wire.listed("/custom_field_definitions")
+        custom = [values.describe(row) for row in rows if entity in (row.get("available_on") or ())]
+        fixed = [
+            Field(id=name, label=name, type=type_, required=required)
+            for name, type_, required in values.FIXED_FIELDS[kind]
+        ]
+        return [*fixed, *custom]
+
+    def close(self) -> None:
+        self.http.close()
+
+    # Small lists, read whole.
+
+    def _pipelines(self) -> Iterator[Page]:
+        rows, _ = self.wire.listed("/pipelines")
+        good, bad = translate.records(
+            Pipeline,
+            self.context.connection,
+            Kind.PIPELINE,
+            list(enumerate(row for row in rows if records.is_deal_pipeline(row))),
+            records.pipeline_translator(self.context.connection),
+            records.identify,
+        )
+        yield Page(good, (), bad, pack({"k": Kind.PIPELINE}), last=True, whole=True)
+
+    def _owners(self) -> Iterator[Page]:
+        rows: dict[int, Row] = {}
+        number = 1
+        while True:
+            body = {"page_number": number, "page_size": walks.PER_PAGE}
+            came = self.wire.ask(call("POST", "/users/search", json=body), rows_of)
+            rows |= {row["id"]: row for row in came}
+            if len(came) < walks.PER_PAGE:
+                break
+            number += 1
+        good, bad = translate.records(
+            Owner,
+            self.context.connection,
+            Kind.OWNER,
+            rows.values(),
+            records.owner_translator(self.context.connection),
+            records.identify,
+        )
+        yield Page(good, (), bad, pack({"k": Kind.OWNER}), last=True, whole=True)
+
+    # Long lists.
+
+    def _walked(self, kind: Kind, cursor: dict[str, Any] | None) -> Iterator[Page]:
+        if cursor is not None and cursor.get("k") != kind:
+            raise IncompleteRead(f"{self.context.connection}: the cursor belongs to another kind than {kind}")
+        steps, now = self._steps(kind)
+        if cursor is None:
+            state = {"k": kind, "full": True, "t0": now, "segs": [_all(kind, now)]}
+        elif "segs" in cursor:
+            state = cursor
+        else:
+            state = {"k": kind, "full": False, "t0": now, "segs": [_changed(kind, cursor["since"], now)]}
+        yield from self._pages(steps, state)
+
+    def _pages(self, steps: Steps, state: dict[str, Any]) -> Iterator[Page]:
+        segments: Sequence[Segment] = state["segs"]
+        steps.begin(segments)
+        last = Found()
+        for found, still_open in walk(segments, steps.step, in_flight=self.in_flight, cancel=_nothing):
+            if not still_open:
+                last = found
+                continue
+            cursor = pack({**state, "segs": list(still_open)})
+            yield Page(found.records, found.tombstones, found.unreadable, cursor)
+        cursor = pack({"k": state["k"], "since": state["t0"] - int(OVERLAP.total_seconds())})
+        yield Page(last.records, last.tombstones, last.unreadable, cursor, last=True, whole=state["full"])
+
+    def _steps(self, kind: Kind) -> tuple[Steps, int]:
+        """The steps of a kind with the names that its rows need, and the server's second."""
+        translate_row, now = self._prepared(kind)
+        self._known[kind] = Steps(self.wire, kind, translate_row, self.in_flight)
+        return self._known[kind], int(now.timestamp())
+
+    def _prepared(self, kind: Kind) -> tuple[Callable[[Row], Row], datetime]:
+        connection = self.context.connection
+        if kind is Kind.STAGE_CHANGE:
+            pipelines, now = self.wire.listed("/pipelines")
+            return records.stage_change_translator(connection, records.stage_ids(pipelines)), now
+        if kind is Kind.NOTE:
+            return records.note_translator(connection), self.wire.ask(call("GET", "/account"), server_time)
+        definitions, now = self.wire.listed("/custom_field_definitions")
+        deal = kind is Kind.DEAL
+        names = values.Names(
+            readers=values.readers(definitions, self.days),
+            loss_reasons=self.wire.named("/loss_reasons") if deal else {},
+            sources=self.wire.named("/customer_sources") if deal else {},
+            days=self.days,
+            currency=self.options.currency,
+        )
+        make = {
+            Kind.DEAL: records.deal_translator,
+            Kind.COMPANY: records.company_translator,
+            Kind.CONTACT: records.contact_translator,
+        }[kind]
+        return make(connection, names), now
+
+    def _history_pages(self, wanted: Sequence[str]) -> Iterator[Page]:
+        """Pages of the stage changes of these deals; of all deals where that is cheaper."""
+        if len(wanted) > BULK_HISTORY_ABOVE:
+            deals = frozenset(wanted)
+            for page in self.read(Kind.STAGE_CHANGE):
+                mine = [
+                    change
+                    for change in page.records
+                    if isinstance(change, StageChange) and change.deal_id in deals
+                ]
+                yield Page(mine)
+            return
+        numbers = _numbers(wanted)
+        if numbers:
+            steps, now = self._steps(Kind.STAGE_CHANGE)
+            window = _all(Kind.STAGE_CHANGE, now)
+            segments = [{**window, "deal": number} for number in numbers]
+            yield from self._pages(steps, {"k": "history", "full": True, "t0": now, "segs": segments})
+
+    # Single records.
+
+    def _current(self, kind: Kind, wanted: Sequence[str]) -> list[AnyRecord]:
+        numbers = _numbers(wanted)
+        if not numbers:
+            return []
+        steps = self._known.get(kind) or self._steps(kind)[0]
+        if kind in ACTIVITY_TYPES:
+            segments: list[Segment] = [{"ids": [number]} for number in numbers]
+        else:
+            starts = range(0, len(numbers), walks.PER_PAGE)
+            segments = [{"ids": numbers[start : start + walks.PER_PAGE]} for start in starts]
+
+        def step(segment: Segment) -> tuple[list[Row], Sequence[Segment]]:
+            if kind in ACTIVITY_TYPES:
+                row = steps.activity(str(segment["ids"][0]))
+                return ([row] if row and row.get("type") == ACTIVITY_TYPES[kind] else []), []
+            return steps.by_ids(segment["ids"]), []
+
+        rows: dict[int, Row] = {}
+        for came, _ in walk(segments, step, in_flight=self.in_flight, cancel=_nothing):
+            rows |= {row["id"]: row for row in came}
+        found = steps.translated(list(rows.values()))
+        for bad in found.unreadable:
+            raise UnreadableRecord(str(bad.ref), bad.field, bad.reason)
+        return list(found.records)
+
+
+def _all(kind: Kind, now: int) -> Segment:
+    if kind in ACTIVITY_TYPES:
+        return walks.window("activity_date", None, now, hint=now)
+    # By the time of creation, which never changes: nothing moves while the pages are read.
+    return walks.window("date_created", None, None, hint=now)
+
+
+def _changed(kind: Kind, since: int, now: int) -> Segment:
+    if kind in ACTIVITY_TYPES:
+        # `activity_date` can be set back: activities entered below `since` come with a full read.
+        return walks.window("activity_date", since, now, hint=now)
+    return walks.window("date_modified", since, None, hint=now)
+
+
+def _numbers(natives: Iterable[str]) -> list[int]:
+    """Ids as Copper wants them; what is no number cannot be one of Copper's records."""
+    return [int(native) for native in natives if native.isdecimal()]
+
+
+def _api_root(base_url: str) -> str:
+    """The configured address, with the API's path if it names only a host."""
+    return base_url if urlsplit(base_url).path.strip("/") else f"{base_url.rstrip('/')}/developer_api/v1"
+
+
+def _nothing() -> None:
+    """Steps in flight end by themselves; nothing has to be woken."""

@@ -1,0 +1,102 @@
+"""How Copper authorises, refuses and limits.
+
+Source: https://developer.copper.com/introduction/authentication.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from crmkit.connectors.base import Context
+from crmkit.connectors.http import Answer, Call, bearer, retry_after
+from crmkit.connectors.pacing import Limit, Pacer, Window
+from crmkit.errors import (
+    AccessDenied,
+    BadAnswer,
+    CrmkitError,
+    MissingScope,
+    NotFound,
+    RateLimited,
+    Rejected,
+    ServerFault,
+)
+
+BASE = "https://api.copper.com/developer_api/v1"
+HOSTS = r"api\.copper\.com"
+BUCKET = "account"
+CALLS_PER_MINUTE = 180
+# Copper does not document `Retry-After`; without it the first pause is this long.
+_PAUSE_SECONDS = 5.0
+_TEXT_LENGTH = 300
+_WRONG_KEY = "Check the API key, and that `user_email` is the address of the key's owner."
+_WRONG_LOGIN = "Copper's tokens cannot be renewed: authorise crmkit again and store the new access token."
+
+
+class CopperDialect:
+    """Authorises with an API key and its owner's address, or with an OAuth token."""
+
+    def __init__(self, context: Context, auth: Literal["api_key", "oauth"], user_email: str | None) -> None:
+        self._context = context
+        self._auth = auth
+        self._user_email = user_email or ""
+
+    def authorise(self, call: Call, *, force: bool) -> Call:
+        secrets = self._context.secrets
+        if self._auth == "oauth":
+            return bearer(call, secrets.get("access_token").get_secret_value())
+        own = {
+            "X-PW-AccessToken": secrets.get("api_key").get_secret_value(),
+            "X-PW-Application": "developer_api",
+            "X-PW-UserEmail": self._user_email,
+        }
+        return replace(call, headers={**call.headers, **own})
+
+    def can_renew(self, answer: Answer) -> bool:
+        # Neither an expiry nor a refresh token is documented.
+        return False
+
+    def error(self, call: Call, answer: Answer) -> CrmkitError | None:
+        status = answer.status
+        if status < 300:
+            return None
+        if status < 400:
+            return BadAnswer(f"{answer.what}: HTTP {status}, a redirect, which is not followed")
+        text = f"{answer.what}: HTTP {status}{self._said(answer)}"
+        if status == 429:
+            pause = retry_after(answer)
+            return RateLimited(
+                text, bucket=BUCKET, retry_after_seconds=_PAUSE_SECONDS if pause is None else pause
+            )
+        # The shapes of 401 and 403 are not documented: the status alone decides. Which of the
+        # two a wrong key or address gives is not known either, but the account itself may be
+        # read by every user.
+        if status == 401 or (status == 403 and call.path == "/account"):
+            return AccessDenied(text, hint=_WRONG_LOGIN if self._auth == "oauth" else _WRONG_KEY)
+        if status == 403:
+            return MissingScope(text, hint="Use the API key of an admin: keys act with their owner's rights.")
+        if status == 404:
+            return NotFound(text)
+        if status >= 500:
+            return ServerFault(text, retry_after_seconds=retry_after(answer))
+        return Rejected(text)
+
+    def observe(self, answer: Answer, pacer: Pacer) -> None:
+        """Copper's answers tell nothing about limits."""
+
+    def _said(self, answer: Answer) -> str:
+        """The vendor's own words, short and without secrets; two families of bodies exist."""
+        body = answer.try_json()
+        if not isinstance(body, dict):
+            return ""
+        said = body.get("message") or body.get("error")
+        text = " ".join(str(said).split()) if said else ""
+        return f": {self._context.secrets.redact(text)[:_TEXT_LENGTH]}" if text else ""
+
+
+def limits(calls_per_minute: int) -> dict[str, Limit]:
+    """One rolling minute for all calls; whether per user or account is not stated.
+
+    Source: https://developer.copper.com/introduction/requests.html
+    """
+    return {BUCKET: Window(calls_per_minute, 60)}
