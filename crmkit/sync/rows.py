@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -46,13 +46,13 @@ class Layout:
     Attributes:
         table: The table.
         fields: The columns that hold the record itself, in order.
-        values: A record's values for `fields`, ready for the driver.
+        rows: The values of records for `fields`, ready for the driver.
         upsert: Statement for `connection, id, *fields, seen_walk, observed_at`.
     """
 
     table: sa.Table
     fields: tuple[str, ...]
-    values: Callable[[AnyRecord], Row]
+    rows: Callable[[Sequence[AnyRecord]], Iterable[Row]]
     upsert: str
 
 
@@ -82,20 +82,27 @@ def _upsert(table: sa.Table, fields: Sequence[str], dialect: sa.Dialect) -> str:
     return str(compiled)
 
 
-def _reader(table: sa.Table, fields: Sequence[str], dialect: sa.Dialect) -> Callable[[AnyRecord], Row]:
-    read = attrgetter(*fields)
-    converters = [(at, _converter(table.c[name], dialect)) for at, name in enumerate(fields)]
-    needed = [(at, convert) for at, convert in converters if convert is not None]
+def _reader(
+    table: sa.Table, fields: Sequence[str], dialect: sa.Dialect
+) -> Callable[[Sequence[AnyRecord]], Iterable[Row]]:
+    # A model's own attribute access costs several times a look-up in its dictionary.
+    read = itemgetter(*fields)
+    converters = [_converter(table.c[name], dialect) for name in fields]
 
-    def values(record: AnyRecord) -> Row:
-        row = list(read(record))
-        for at, convert in needed:
-            value = row[at]
-            if value is not None:
-                row[at] = convert(value)
-        return tuple(row)
+    def rows(records: Sequence[AnyRecord]) -> Iterable[Row]:
+        if not records:
+            return ()
+        # Column by column: a comprehension over one kind of value costs half of a loop over rows.
+        columns = zip(*map(read, map(vars, records)), strict=True)
+        return zip(
+            *(
+                column if convert is None else [None if value is None else convert(value) for value in column]
+                for column, convert in zip(columns, converters, strict=True)
+            ),
+            strict=True,
+        )
 
-    return values
+    return rows
 
 
 def _converter(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any] | None:

@@ -68,7 +68,6 @@ def _record_table(name: str, *columns: sa.Column[Any]) -> sa.Table:
         sa.Column("observed_at", Moment, nullable=False),
         # Set once a deletion or merge is proven; the row stays for history and reports.
         sa.Column("gone_at", Moment),
-        sqlite_with_rowid=False,
     )
 
 

@@ -89,13 +89,12 @@ class Store:
 
     def _latest(self, kind: Kind, records: Sequence[AnyRecord]) -> dict[str, Row]:
         """One row per id: the newest where a record came twice."""
-        values = self.layout(kind).values
         newest: dict[str, AnyRecord] = {}
         for record in records:
             seen = newest.get(record.ref.id)
             if seen is None or not _older(record, seen):
                 newest[record.ref.id] = record
-        return {native: values(record) for native, record in newest.items()}
+        return dict(zip(newest, self.layout(kind).rows(list(newest.values())), strict=True))
 
     def _compare(self, db: sa.Connection, kind: Kind, rows: dict[str, Row], walk: int, now: datetime) -> int:
         """Note differences to what is stored as history; drops rows older than the stored ones."""
