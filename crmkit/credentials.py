@@ -140,6 +140,10 @@ class ConnectionSecrets:
             return True
         return False
 
+    def learn(self, secret: str) -> None:
+        """From now on mask this text too."""
+        self._redactor.learn(secret)
+
     def redact(self, text: str) -> str:
         """The text with every known secret masked."""
         return self._redactor.redact(text)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Kind(StrEnum):
@@ -76,7 +76,12 @@ class Ref:
         return cls(connection, Kind(kind), native)
 
 
-CustomValue: TypeAlias = bool | int | str | Decimal | datetime | date | tuple[str, ...] | None
+CustomValue: TypeAlias = Annotated[
+    str | bool | int | Decimal | datetime | date | tuple[str, ...] | None,
+    # Values are checked strictly, so the first type that fits is the right one; trying all
+    # of them costs more than the rest of a deal.
+    Field(union_mode="left_to_right"),
+]
 """A custom field's typed value; a multi-select is a tuple of option ids or labels."""
 
 

@@ -145,6 +145,10 @@ class Secrets(Protocol):
         """
         ...
 
+    def learn(self, secret: str) -> None:
+        """From now on mask this text too, for example a token that was given out just now."""
+        ...
+
     def redact(self, text: str) -> str:
         """The text with every known secret masked."""
         ...

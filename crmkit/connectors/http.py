@@ -7,6 +7,7 @@ an answer means, and what its headers tell about limits.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -211,6 +212,8 @@ class Http:
                 hint="Remove `limits` from the connection in crmkit.toml.",
             )
         self._session = _session(self.base_url, in_flight)
+        self._log_filter = _MaskedLog(context.secrets.redact)
+        _TRANSPORT_LOG.addFilter(self._log_filter)
 
     def allow(self, url: str) -> str:
         """The URL, if credentials may be sent there.
@@ -323,7 +326,8 @@ class Http:
                 # A body read whole has given its connection back to the pool already.
                 response.close()
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise self._network_error(what, call, error) from error
+            # Not `from error`: its text quotes the URL, which for some CRMs is the credential.
+            raise self._network_error(what, call, error) from None
         if len(content) > MAX_BODY_BYTES:
             raise BadAnswer(f"{what}: the answer is larger than {MAX_BODY_BYTES} bytes")
         return Answer(response.status_code, response.headers, content, what)
@@ -344,6 +348,7 @@ class Http:
     def close(self) -> None:
         """Close the pooled connections."""
         self._session.close()
+        _TRANSPORT_LOG.removeFilter(self._log_filter)
 
 
 def default_error(answer: Answer) -> CrmkitError:
@@ -385,6 +390,21 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+_TRANSPORT_LOG = logging.getLogger("urllib3.connectionpool")
+
+
+class _MaskedLog(logging.Filter):
+    """Masks secrets in what the transport logs: at DEBUG it prints paths, which may hold them."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self._redact(record.getMessage()), ()
+        return True
 
 
 class _Attempts:

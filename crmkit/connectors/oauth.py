@@ -95,6 +95,7 @@ class Tokens:
                     return candidate
             secrets = self._context.secrets
             grant = self._refresh(secrets.get("refresh_token"))
+            secrets.learn(grant.access_token)
             if self._rotates and grant.refresh_token:
                 secrets.put("refresh_token", SecretStr(grant.refresh_token))
             fresh = _Stored(grant.access_token, self._now() + grant.expires_in, grant.extra or {})
@@ -107,7 +108,9 @@ class Tokens:
         if secret is None:
             return None
         try:
-            return msgspec.json.decode(secret.get_secret_value(), type=_Stored)
+            stored = msgspec.json.decode(secret.get_secret_value(), type=_Stored)
+            self._context.secrets.learn(stored.token)
+            return stored
         except msgspec.DecodeError:
             # A bare token that a person put there: its age is not known.
             return _Stored(secret.get_secret_value(), float("inf"))

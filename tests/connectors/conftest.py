@@ -19,6 +19,7 @@ class FakeSecrets:
     def __init__(self, **values: str) -> None:
         self.values = dict(values)
         self.stored: list[tuple[str, str]] = []
+        self.learnt: list[str] = []
 
     def get(self, name: str) -> SecretStr:
         secret = self.find(name)
@@ -33,8 +34,11 @@ class FakeSecrets:
         self.stored.append((name, value.get_secret_value()))
         self.values[name] = value.get_secret_value()
 
+    def learn(self, secret: str) -> None:
+        self.learnt.append(secret)
+
     def redact(self, text: str) -> str:
-        for value in self.values.values():
+        for value in [*self.values.values(), *self.learnt]:
             text = text.replace(value, "•••")
         return text
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -205,6 +207,21 @@ def test_a_write_whose_answer_cannot_be_read_is_not_repeated(http: Http, context
     with pytest.raises(OutcomeUnknown):
         http.fetch(WRITE, Answer.mapping)
     assert context.usage.requests == 1
+
+
+@responses.activate
+def test_a_secret_in_a_path_shows_in_no_error_and_no_log(
+    http: Http, caplog: pytest.LogCaptureFixture
+) -> None:
+    responses.get(
+        f"{BASE}/rest/s3cret-token/deals", body=requests.ConnectionError("/rest/s3cret-token/deals")
+    )
+    with caplog.at_level("DEBUG"), pytest.raises(NetworkFault) as caught:
+        http.send(replace(READ, path="/rest/s3cret-token/deals"))
+    logging.getLogger("urllib3.connectionpool").warning("GET %s", "/rest/s3cret-token/deals")
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert "GET /rest/" in shown
+    assert "s3cret-token" not in shown.replace('path="/rest/s3cret-token/deals"', "")
 
 
 def test_plain_http_is_for_this_machine_only(context: Context) -> None:
