@@ -1,0 +1,106 @@
+"""The properties that a portal has: HubSpot's own, the workspace's, and two for each stage of a deal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from crmkit.sandbox.hubspot.catalogue import PROPERTIES, Property, Value, WireType
+from crmkit.sandbox.hubspot.kinds import ObjectType
+from crmkit.sandbox.hubspot.portal import Facts, Portal
+from crmkit.sandbox.rows import CustomField, Deal
+
+_ENTERED, _EXITED = "hs_v2_date_entered_", "hs_v2_date_exited_"
+_BY_NAME = {plural: {one.name: one for one in some} for plural, some in PROPERTIES.items()}
+_CUSTOM_TYPES: Mapping[str, tuple[WireType, str]] = {
+    "text": ("string", "text"),
+    "number": ("number", "number"),
+    "date": ("date", "date"),
+    "picklist": ("enumeration", "select"),
+    "multiselect": ("enumeration", "checkbox"),
+    "checkbox": ("bool", "booleancheckbox"),
+}
+
+
+def find_property(portal: Portal, object_type: ObjectType, name: str) -> Property | None:
+    """The property of this name: HubSpot's own, the workspace's, or one of the two that each stage has."""
+    known = _BY_NAME[object_type.plural].get(name)
+    if known is not None or object_type.kind is None:
+        return known
+    for field in portal.world.fields[object_type.kind].values():
+        if field.id == name:
+            return _custom_property(field)
+    if object_type.plural == "deals":
+        for prefix in (_ENTERED, _EXITED):
+            if name.startswith(prefix):
+                return _stage_property(portal, prefix, name.removeprefix(prefix))
+    return None
+
+
+def all_properties(portal: Portal, object_type: ObjectType) -> list[Property]:
+    """Every property of an object type, in order of name."""
+    found = list(PROPERTIES[object_type.plural])
+    if object_type.kind is not None:
+        found += [_custom_property(field) for field in portal.world.fields[object_type.kind].values()]
+    if object_type.plural == "deals":
+        for pipeline in portal.world.pipelines.values():
+            for stage in pipeline.stages:
+                for prefix in (_ENTERED, _EXITED):
+                    made = _stage_property(portal, prefix, stage.id)
+                    found += [made] if made else []
+    return sorted(found, key=lambda one: one.name)
+
+
+def _custom_property(field: CustomField) -> Property:
+    key = field.key
+    wire_type, field_type = _CUSTOM_TYPES[field.type]
+    unique = {"hasUniqueValue": True} if field.extra.get("hasUniqueValue") else None
+    return Property(
+        field.id,
+        field.label,
+        wire_type,
+        field_type,
+        lambda row, _: _unless_empty(row.custom.get(key)),
+        more=unique,
+        custom=field,
+    )
+
+
+def _unless_empty(value: Any) -> Any:
+    return None if value in ((), "") else value
+
+
+def _stage_property(portal: Portal, prefix: str, stage_id: str) -> Property | None:
+    for pipeline in portal.world.pipelines.values():
+        for stage in pipeline.stages:
+            if stage.id == stage_id:
+                entered = prefix == _ENTERED
+                label = f'Date {"entered" if entered else "exited"} "{stage.name} ({pipeline.name})"'
+                value = _entered(stage_id) if entered else _exited(stage_id)
+                return Property(
+                    prefix + stage_id, label, "datetime", "calculation_read_time", value, calculated=True
+                )
+    return None
+
+
+def _entered(stage_id: str) -> Value:
+    def value(row: Deal, facts: Facts) -> datetime | None:
+        for visit in reversed(row.history):  # the latest entry counts (inferred: the page does not say which)
+            if visit.stage_id == stage_id:
+                return visit.at
+        return None
+
+    return value
+
+
+def _exited(stage_id: str) -> Value:
+    def value(row: Deal, facts: Facts) -> datetime | None:
+        following = None
+        for visit in reversed(row.history):
+            if visit.stage_id == stage_id:
+                return following
+            following = visit.at
+        return None
+
+    return value

@@ -1,0 +1,163 @@
+"""Property definitions and their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crmkit.sandbox.hubspot.answers import flag, invalid, read_body, refuse, reply
+from crmkit.sandbox.hubspot.catalogue import Property
+from crmkit.sandbox.hubspot.kinds import ObjectType, object_type
+from crmkit.sandbox.hubspot.portal import Portal
+from crmkit.sandbox.hubspot.properties import all_properties, find_property
+from crmkit.sandbox.names import SOURCES
+
+_GROUPS: Mapping[str, tuple[str, str]] = {
+    "deals": ("dealinformation", "Deal information"),
+    "companies": ("companyinformation", "Company information"),
+    "contacts": ("contactinformation", "Contact information"),
+    "notes": ("engagement", "Engagement"),
+    "tasks": ("engagement", "Engagement"),
+}
+_MADE = "2019-08-06T02:41:08.029Z"
+
+
+class Schema:
+    """The calls that describe properties."""
+
+    def __init__(self, portal: Portal) -> None:
+        self.portal = portal
+
+    def routes(self) -> list[Route]:
+        """What is served."""
+        return [
+            Route("/crm/v3/properties/{type}", self.properties, methods=["GET"]),
+            Route("/crm/v3/properties/{type}/groups", self.groups, methods=["GET"]),
+            Route("/crm/v3/properties/{type}/groups/{group}", self.group, methods=["GET"]),
+            Route("/crm/v3/properties/{type}/batch/read", self.batch_read, methods=["POST"]),
+            Route("/crm/v3/properties/{type}/{name}", self.property, methods=["GET"]),
+        ]
+
+    async def properties(self, request: Request) -> Response:
+        """All properties of an object type, without pages."""
+        one_type = self._type(request)
+        if flag(request, "archived"):
+            return reply({"results": []})
+        return reply(
+            {"results": [self._definition(one_type, one) for one in all_properties(self.portal, one_type)]}
+        )
+
+    async def property(self, request: Request) -> Response:
+        """One property."""
+        one_type, name = self._type(request), request.path_params["name"]
+        found = find_property(self.portal, one_type, name)
+        if found is None:
+            refuse(404, f'Property "{name}" does not exist', "OBJECT_NOT_FOUND")
+        return reply(self._definition(one_type, found))
+
+    async def batch_read(self, request: Request) -> Response:
+        """Several properties; those that do not exist are told beside the results."""
+        one_type = self._type(request)
+        inputs = (await read_body(request)).get("inputs")
+        if not isinstance(inputs, list) or not all(isinstance(one, dict) and "name" in one for one in inputs):
+            invalid("Invalid input JSON: inputs must be a list of objects with a name")
+        started = self.portal.now()
+        names = [str(one["name"]) for one in inputs]
+        found = {name: find_property(self.portal, one_type, name) for name in names}
+        missing = [name for name, one in found.items() if one is None]
+        results = [self._definition(one_type, one) for one in found.values() if one is not None]
+        answer: dict[str, Any] = {"status": "COMPLETE", "results": results}
+        if missing:
+            errors = [
+                {
+                    "status": "error",
+                    "category": "OBJECT_NOT_FOUND",
+                    "message": f'Property "{name}" does not exist',
+                    "context": {"name": [name]},
+                }
+                for name in missing
+            ]
+            answer |= {"numErrors": len(errors), "errors": errors}
+        answer |= {"startedAt": started, "completedAt": self.portal.now()}
+        return reply(answer, 207 if missing else 200)
+
+    async def groups(self, request: Request) -> Response:
+        """The property groups of an object type."""
+        return reply({"results": [_group(self._type(request))]})
+
+    async def group(self, request: Request) -> Response:
+        """One property group."""
+        found = _group(self._type(request))
+        if found["name"] != request.path_params["group"]:
+            refuse(404, "resource not found")
+        return reply(found)
+
+    def _type(self, request: Request) -> ObjectType:
+        found = object_type(request.path_params["type"])
+        self.portal.require(f"crm.objects.{found.scope}.read", f"crm.schemas.{found.scope}.read")
+        return found
+
+    def _definition(self, one_type: ObjectType, one: Property) -> dict[str, Any]:
+        own = one.custom is None
+        read_only = one.calculated
+        return {
+            "updatedAt": _MADE,
+            "createdAt": _MADE,
+            "name": one.name,
+            "label": one.label,
+            "type": one.type,
+            "fieldType": one.field_type,
+            "description": "",
+            "groupName": _GROUPS[one_type.plural][0],
+            "options": self._options(one),
+            "displayOrder": -1,
+            "calculated": read_only and one.field_type.startswith("calculation"),
+            "externalOptions": False,
+            "archived": False,
+            "hasUniqueValue": False,
+            "hidden": False,
+            "hubspotDefined": own,
+            "modificationMetadata": {
+                "archivable": not own,
+                "readOnlyDefinition": own,
+                "readOnlyOptions": own,
+                "readOnlyValue": read_only,
+            },
+            "formField": not read_only,
+            "dataSensitivity": "non_sensitive",
+            **(one.more or {}),
+        }
+
+    def _options(self, one: Property) -> list[dict[str, Any]]:
+        pipelines = self.portal.world.pipelines.values()
+        if one.custom is not None:
+            return _list((option.label, option.id) for option in one.custom.options)
+        if one.name == "pipeline":
+            return _list((pipeline.name, pipeline.id) for pipeline in pipelines)
+        if one.name == "dealstage":
+            return _list(
+                (f"{stage.name} ({pipeline.name})", stage.id)
+                for pipeline in pipelines
+                for stage in pipeline.stages
+            )
+        if one.name == "deal_currency_code":
+            return _list((code, code) for code in self.portal.world.rates)
+        if one.name == "hs_analytics_source":
+            return _list((name, name.upper().replace(" ", "_")) for name in SOURCES if name)
+        return []
+
+
+def _list(pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [
+        {"label": label, "value": value, "displayOrder": order, "hidden": False, "description": ""}
+        for order, (label, value) in enumerate(pairs)
+    ]
+
+
+def _group(one_type: ObjectType) -> dict[str, Any]:
+    name, label = _GROUPS[one_type.plural]
+    return {"name": name, "label": label, "displayOrder": 0, "archived": False}
