@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from crmkit.session import RunningPull
 from crmkit.sync.pull import PullOutcome, PullResult
 
 REFRESH_SECONDS = 0.2
+_PIPED_WIDTH = 160
 
 
 class Terminal:
@@ -35,13 +37,13 @@ class Terminal:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
-        self.out = Console(highlight=False, soft_wrap=True)
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.out = _console(stderr=False)
+        self.err = _console(stderr=True)
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """Tell a person something; never part of the result."""
         if not self.quiet:
-            self.err.print(Text(text, style=style or ""))
+            self.err.print(Text(text, style=style or ""), soft_wrap=True)
 
     def result(self, text: str) -> None:
         """Write a result as it is."""
@@ -93,7 +95,7 @@ class Terminal:
         if hint:
             lines.append("\nHint: ", style="bold")
             lines.append("\n".join(visible(line) for line in hint.splitlines()))
-        self.err.print(lines)
+        self.err.print(lines, soft_wrap=True)
 
     def watch_pulls(self, running: Sequence[RunningPull], done: Callable[[], bool]) -> None:
         """Show one line per connection until all have ended; nothing where nobody looks."""
@@ -105,6 +107,13 @@ class Terminal:
             while not done():
                 live.update(_progress(running))
                 time.sleep(REFRESH_SECONDS)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PIPED_WIDTH  # a file or a pipe has no edge to fold text at
+    return console
 
 
 def _progress(running: Sequence[RunningPull]) -> Table:

@@ -12,7 +12,16 @@ from crmkit.config import FILE_NAME
 from crmkit.errors import ConfigError
 
 SECRETS_FOLDER = ".crmkit/secrets"
-_RATES = {"EUR": "1.08", "GBP": "1.27", "JPY": "0.0067", "BRL": "0.18", "CHF": "1.12", "RUB": "0.011", "MXN": "0.055"}
+_RATES = {
+    "EUR": "1.08",
+    "GBP": "1.27",
+    "JPY": "0.0067",
+    "BRL": "0.18",
+    "CHF": "1.12",
+    "RUB": "0.011",
+    "MXN": "0.055",
+    "PLN": "0.25",
+}
 
 
 @dataclass(frozen=True, slots=True)

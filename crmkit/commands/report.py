@@ -78,7 +78,7 @@ def gather(
         ),
         _rates(session, report_currency),
         maps,
-        load.Rows(state, maps),
+        load.Rows(state, maps, settings.report.time_zone),
     )
 
 

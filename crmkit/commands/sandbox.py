@@ -84,7 +84,10 @@ def sandbox_up(run: Run, /, crms: Sequence[str], workspace: Path | None, **optio
 
 def local_crms(apps: Mapping[str, VendorApp]) -> dict[str, LocalCrm]:
     """What a workspace needs to know of running sandbox CRMs."""
-    return {name: LocalCrm(name, app.connection, app.credentials, app.settings.limits) for name, app in apps.items()}
+    return {
+        name: LocalCrm(name, app.connection, app.credentials, app.settings.limits)
+        for name, app in apps.items()
+    }
 
 
 def _short(credentials: dict[str, str]) -> str:

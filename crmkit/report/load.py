@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -160,13 +162,16 @@ class Rows:
     Args:
         state: The open store.
         maps: The stage map per connection; only these connections are read.
+        time_zone: The report's zone: it decides when the day of a closing is.
     """
 
-    def __init__(self, state: State, maps: Sequence[Mapped]) -> None:
+    def __init__(self, state: State, maps: Sequence[Mapped], time_zone: str) -> None:
+        self._zone = ZoneInfo(time_zone)
         self._state = state
         self._maps = {mapped.stage_map.connection: mapped.stage_map for mapped in maps}
         self._owners = self._read_owners()
         self._companies = self._read_companies()
+        self._last_changes = self._read_last_changes()
         self.companies = link_companies(list(self._companies.values()))
         self.deals = self._link_deals()
 
@@ -191,6 +196,7 @@ class Rows:
         common = self._maps[row.connection].to_common(row.pipeline_id, row.stage_id, outcome)
         stage = pipeline[1].get(row.stage_id)
         owner = self._owners.get((row.connection, row.owner_id))
+        closed_at, estimated = self._closed(row, outcome)
         company_ref = Ref(row.connection, Kind.COMPANY, row.companies[0]) if row.companies else None
         company = self._companies.get(company_ref) if company_ref else None
         return PipelineRow(
@@ -218,12 +224,40 @@ class Rows:
             company_key=self.companies.group_of.get(company_ref) if company_ref else None,
             expected_close=row.expected_close,
             created_at=row.created_at,
-            closed_at=row.closed_at,
+            closed_at=closed_at,
+            closed_at_estimated=estimated,
             stage_entered_at=row.stage_entered_at,
             last_activity_at=row.last_activity_at,
             modified_at=row.modified_at,
             url=row.url,
         )
+
+    def _closed(self, row: sa.Row[tuple[object, ...]], outcome: Outcome) -> tuple[datetime | None, bool]:
+        """When a deal was closed, and whether that is only estimated (metrics.md 2.3)."""
+        if outcome is Outcome.OPEN or row.closed_at is not None:
+            return row.closed_at, False
+        moved = self._last_changes.get((row.connection, row.id))
+        if moved is not None or row.expected_close is None:
+            return moved, False
+        noon = datetime.combine(row.expected_close, time(12), tzinfo=self._zone)
+        return noon.astimezone(UTC), True
+
+    def _read_last_changes(self) -> dict[tuple[str, str], datetime]:
+        """The last stage change of closed deals whose CRM does not say when they were closed."""
+        deals, changes = schema.deals, schema.stage_changes
+        same = sa.and_(deals.c.connection == changes.c.connection, deals.c.id == changes.c.deal_id)
+        query = (
+            sa.select(changes.c.connection, changes.c.deal_id, sa.func.max(changes.c.at).label("at"))
+            .select_from(changes.join(deals, same))
+            .where(
+                deals.c.connection.in_(list(self._maps)),
+                deals.c.outcome != Outcome.OPEN.value,
+                deals.c.closed_at.is_(None),
+            )
+            .group_by(changes.c.connection, changes.c.deal_id)
+        )
+        with self._state.read() as db:
+            return {(row.connection, row.deal_id): row.at for row in db.execute(query)}
 
     def _read_owners(self) -> dict[tuple[str, str | None], _Owner]:
         table = schema.owners

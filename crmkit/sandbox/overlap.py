@@ -197,8 +197,9 @@ def _deal(
 ) -> TrueDeal:
     age_days = 1095 * rng.random() ** 1.4
     draw = rng.random()
-    if age_days > 120:
-        outcome = "won" if draw < 0.38 else "lost" if draw < 0.75 else "open"
+    if age_days > 150:
+        # Deals that old are decided, but for the few that everybody has forgotten.
+        outcome = "won" if draw < 0.47 else "lost" if draw < 0.92 else "open"
     else:
         outcome = "won" if draw < 0.1 else "lost" if draw < 0.2 else "open"
     amount: int | None = _AMOUNTS[int(rng.random() * len(_AMOUNTS))] * 100
@@ -211,7 +212,11 @@ def _deal(
         amount = -(amount or 0)
     elif draw < 0.4:
         amount = (amount or 0) + int(rng.random() * 100)
-    close = int(20 + rng.random() * 160) if rng.random() < 0.93 else None
+    close: int | None = int(20 + rng.random() * 160)
+    if outcome == "open" and rng.random() < 0.85:
+        close = int(age_days - 12 + rng.random() * 160)  # somebody keeps the date up to date
+    if rng.random() > 0.93:
+        close = None
     return TrueDeal(
         company=company,
         members=members,

@@ -278,6 +278,9 @@ class _Filler:
             status = "abandoned"
         age = self.now - created
         entered = created if burst else created + int(age * rng.random() * 0.6)
+        if status != "open" and not burst:
+            # Every CRM that knows a deal learns of its end at about the same time.
+            entered = min(created + (deal.close_days or 45) * _DAY, self.now - 2 * _HOUR)
         modified = (
             entered if burst or rng.random() < 0.1 else entered + int((self.now - entered) * rng.random())
         )
@@ -285,6 +288,8 @@ class _Filler:
         history = self._history(stages["open"], stage, created, entered, owner)
         close = self._close_day(deal, shared)
         entered_at = history[-1].at
+        if status != "open" and close is not None and rng.random() < 0.9:
+            close = entered_at.date()  # people set the date to the day on which they close a deal
         return Deal(
             id=self.ids["deal"](),
             name=self._name(deal) if vendor.named_deals else "",

@@ -51,13 +51,16 @@ def terminal_table(table: Table, texts: Texts = ENGLISH, *, limit: int = 50) -> 
             Text(column.title),
             footer=_cell(foot, texts) if foot is not None else Text(),
             justify="right" if column.numeric else "left",
-            no_wrap=column.numeric,
-            # A number that does not fit must not look like a smaller one.
-            overflow="ellipsis" if column.numeric else "fold",
+            overflow="fold",
             min_width=None if column.numeric else _NARROWEST,
         )
     for row in rows:
-        drawn.add_row(*(_cell(cell, texts) for cell in row))
+        cells = [_cell(cell, texts) for cell in row]
+        for column, cell in zip(table.columns, cells, strict=True):
+            if column.numeric:
+                # Headings may fold; a number that does not fit must not look like a smaller one.
+                cell.no_wrap, cell.overflow = True, "ellipsis"
+        drawn.add_row(*cells)
     return drawn
 
 
