@@ -77,6 +77,7 @@ ENGLISH: Texts = {
     "velocity": "Sales velocity by pipeline",
     "top_deals": "Largest open deals",
     "stale_deals": "Largest stale deals",
+    "show_rows": "Show them",
     "waiting": "Waiting for you",
     "nothing_waits": "Nothing: every stage is mapped, every amount converts, no deal contradicts itself.",
     "unmapped_stages": "Stages without a common stage",
