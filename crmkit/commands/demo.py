@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -29,6 +30,7 @@ from crmkit.session import Session, pull
 from crmkit.sync import queries
 from crmkit.terminal import Terminal
 
+_UNDECIDED = "qualification"
 _SHOWN_TABLES = ("by_stage", "by_connection")
 
 
@@ -78,9 +80,12 @@ def _tell(run: Run, box: Sandbox, out: Path) -> None:
         outline = load.outline(session.config.settings)
         pipelines = {name: queries.pipelines(state, name) for name in names}
         found = {name: suggest(pipelines[name], outline) for name in names}
-        texts = [suggestions_toml(name, lines, pipelines[name]) for name, lines in found.items()]
-        workspaces.add_stage_maps(path, texts)
         _show_stages(terminal, found)
+        texts = [
+            suggestions_toml(name, [_decided(line) for line in lines], pipelines[name])
+            for name, lines in found.items()
+        ]
+        workspaces.add_stage_maps(path, texts)
         run.session = session = Session.open(path)
 
         _step(terminal, 4, "Linking deals that are the same and comparing the CRMs")
@@ -119,7 +124,15 @@ def _show_stages(terminal: Terminal, found: dict[str, list[Suggestion]]) -> None
     terminal.say(f"   {mapped} of {total} stages mapped; the lines are in crmkit.toml, each with its reason.")
     doubtful = [(name, line) for name, lines in found.items() for line in lines if line.common is None]
     for name, line in doubtful:
-        terminal.say(f"   Left to you: {name}, {line.pipeline}: {line.stage} ({line.reason})", "yellow")
+        terminal.say(f"   Left to a person: {name}, {line.pipeline}: {line.stage}: {line.reason}.", "yellow")
+        terminal.say(f"   This demo takes {_UNDECIDED!r} for it; in your own workspace, you decide.")
+
+
+def _decided(line: Suggestion) -> Suggestion:
+    """The line, with the demo's own choice where the suggester left it to a person."""
+    if line.common is not None:
+        return line
+    return replace(line, common=_UNDECIDED, reason="not certain; the choice of this demo")
 
 
 def _step(terminal: Terminal, number: int, text: str) -> None:
