@@ -12,6 +12,7 @@ from crmkit.config import FILE_NAME
 from crmkit.errors import ConfigError
 
 SECRETS_FOLDER = ".crmkit/secrets"
+STATE_FILE = ".crmkit/state.db"
 _RATES = {
     "EUR": "1.08",
     "GBP": "1.27",
@@ -44,6 +45,9 @@ class LocalCrm:
 def write(folder: Path, crms: Mapping[str, LocalCrm]) -> Path:
     """Write crmkit.toml and the secrets of local CRMs; the path of the file.
 
+    A workspace of an earlier sandbox keeps its stage maps, but not its local copy: the
+    records of that sandbox are gone.
+
     Args:
         folder: Where to; made if it is missing.
         crms: Per connection name, what to connect to.
@@ -52,11 +56,13 @@ def write(folder: Path, crms: Mapping[str, LocalCrm]) -> Path:
         ConfigError: The folder cannot be written, or its crmkit.toml is somebody's own.
     """
     path = folder / FILE_NAME
-    if path.exists() and _MARK not in path.read_text(encoding="utf-8"):
+    earlier = path.read_text(encoding="utf-8") if path.exists() else ""
+    if earlier and _MARK not in earlier:
         raise ConfigError(
             f"{path} is there already and was not made by the sandbox",
             hint="Choose another folder.",
         )
+    _, marker, stage_maps = earlier.partition(_STAGE_MAPS)
     try:
         secrets = folder / SECRETS_FOLDER
         secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -66,7 +72,9 @@ def write(folder: Path, crms: Mapping[str, LocalCrm]) -> Path:
                 _write_owner_only(secrets / f"{name}.{key}", value)
             # A token that an earlier sandbox gave out is worth nothing in this one.
             (secrets / f"{name}.access_token").unlink(missing_ok=True)
-        path.write_text(configuration(crms), encoding="utf-8")
+        for suffix in ("", "-wal", "-shm"):
+            (folder / (STATE_FILE + suffix)).unlink(missing_ok=True)
+        path.write_text(configuration(crms) + marker + stage_maps, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"cannot write the workspace {folder}: {error.strerror}",
@@ -76,6 +84,7 @@ def write(folder: Path, crms: Mapping[str, LocalCrm]) -> Path:
 
 
 _MARK = "# A crmkit workspace for the sandbox."
+_STAGE_MAPS = "\n# Stage maps, as `crmkit stages suggest` proposed them.\n"
 
 
 def configuration(crms: Mapping[str, LocalCrm]) -> str:
@@ -83,7 +92,7 @@ def configuration(crms: Mapping[str, LocalCrm]) -> str:
     lines = [
         _MARK,
         "# Secrets are not here: they lie in secrets_dir, or in the keyring, or in the environment.",
-        'state = ".crmkit/state.db"',
+        f'state = "{STATE_FILE}"',
         f'secrets_dir = "{SECRETS_FOLDER}"',
     ]
     for name, crm in crms.items():
@@ -96,10 +105,10 @@ def configuration(crms: Mapping[str, LocalCrm]) -> str:
 
 
 def add_stage_maps(path: Path, texts: Iterable[str]) -> None:
-    """Append stage maps, as `stages suggest` prints them, to a configuration file."""
-    with path.open("a", encoding="utf-8") as stream:
-        for text in texts:
-            stream.write("\n" + text.rstrip() + "\n")
+    """Put stage maps, as `stages suggest` prints them, at the end of a configuration file."""
+    head, _, _ = path.read_text(encoding="utf-8").partition(_STAGE_MAPS)
+    tables = "\n".join(text.rstrip() + "\n" for text in texts)
+    path.write_text(head + _STAGE_MAPS + tables, encoding="utf-8")
 
 
 def _toml(value: str | bool | int) -> str:

@@ -35,7 +35,10 @@ _SHOWN_TABLES = ("by_stage", "by_connection")
 
 
 @click.command()
-@click.option("--deals", default=300, show_default=True, help="Deals in each of the five CRMs.")
+@click.option(
+    "--deals", type=click.IntRange(1), default=300, show_default=True,
+    help="Deals in each of the five CRMs.",
+)  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same world again.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("crmkit-demo"),

@@ -13,6 +13,7 @@ import click
 from crmkit import workspace as workspaces
 from crmkit.commands.run import Run
 from crmkit.sandbox.app import VendorApp
+from crmkit.sandbox.faults import FaultPlan
 from crmkit.sandbox.server import VENDORS, Sandbox
 from crmkit.workspace import LocalCrm
 
@@ -22,18 +23,31 @@ def sandbox() -> None:
     """Five CRMs on this machine, to rehearse with."""
 
 
+def _known_profile(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    try:
+        FaultPlan(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
 @sandbox.command("up")
 @click.argument("crms", nargs=-1, metavar="[CRM]...")
-@click.option("--deals", default=300, show_default=True, help="Deals in each CRM.")
+@click.option("--deals", type=click.IntRange(1), default=300, show_default=True, help="Deals in each CRM.")
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same world again.")
-@click.option("--port-base", default=0, help="First port; the others follow. Default: free ports.")
-@click.option("--latency-ms", default=0.0, show_default=True, help="Delay of every answer.")
+@click.option(
+    "--port-base", type=click.IntRange(0, 65_530), default=0,
+    help="First port; the others follow. Default: free ports.",
+)  # fmt: skip
+@click.option(
+    "--latency-ms", type=click.FloatRange(0), default=0.0, show_default=True, help="Delay of every answer."
+)
 @click.option(
     "--limits", type=click.Choice(["real", "off"]), default="real", show_default=True,
     help="Whether the CRMs' own rate limits apply.",
 )  # fmt: skip
 @click.option(
-    "--faults", default="none", show_default=True, metavar="PROFILE",
+    "--faults", default="none", show_default=True, metavar="PROFILE", callback=_known_profile,
     help="Misbehave: storm, flaky, truncated, garbage, slow, expired, edits, timeout-after-commit.",
 )  # fmt: skip
 @click.option(

@@ -1,0 +1,90 @@
+"""The main job end to end, through the command line, over real HTTP with all five CRMs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.conftest import Crmkit
+
+CRMS = {"hubspot", "zoho", "copper", "bitrix24", "close"}
+
+
+@pytest.fixture
+def demo(crmkit: Crmkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The workspace that the demo leaves."""
+    result = crmkit("demo", "--deals", "80", "--out", "w")
+    assert result.code == 0, result.err
+    monkeypatch.chdir(tmp_path / "w")
+    return tmp_path / "w"
+
+
+def test_the_demo_leaves_reports_that_need_nothing_else(crmkit: Crmkit, demo: Path) -> None:
+    page = (demo / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "http-equiv" in page
+    assert all(crm in page for crm in CRMS)
+    assert (demo / "differences.html").stat().st_size > 10_000
+
+
+def test_what_the_demo_writes_is_for_its_owner_only(crmkit: Crmkit, demo: Path) -> None:
+    secrets = demo / ".crmkit" / "secrets"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets.iterdir()} == {0o600}
+    assert stat.S_IMODE((demo / ".crmkit" / "state.db").stat().st_mode) == 0o600
+
+
+def test_the_demo_can_be_run_again_in_the_same_folder(
+    crmkit: Crmkit, demo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(demo.parent)
+    again = crmkit("demo", "--deals", "50", "--seed", "2", "--out", "w")
+    monkeypatch.chdir(demo)
+    shown = json.loads(crmkit("--json", "report").out)
+    assert again.code == 0
+    assert shown["records"] == 5 * 50
+
+
+def test_every_deal_is_in_a_common_stage_and_counts_once(crmkit: Crmkit, demo: Path) -> None:
+    report = json.loads(crmkit("--json", "report").out)
+    assert report["items"]["unmapped"] == []
+    assert report["items"]["fx_missing"] == []
+    assert report["deals"] < report["records"] == 5 * 80
+    assert {row["connection"] for row in report["by_connection"]} == CRMS
+
+
+def test_differences_are_found_and_told_by_the_exit_code(crmkit: Crmkit, demo: Path) -> None:
+    result = crmkit("--json", "diff", "hubspot", "zoho", "--exit-code")
+    found = json.loads(result.out)
+    assert (result.code, found["any"]) == (3, True)
+    assert found["connections"] == ["hubspot", "zoho"]
+    assert found["duplicate_links"] == []
+
+
+@pytest.mark.parametrize("command", ["report", "diff"])
+def test_markdown_and_tables_go_to_stdout(crmkit: Crmkit, demo: Path, command: str) -> None:
+    assert "| " in crmkit(command, "--format", "md").out
+    assert "hubspot" in crmkit(command).out
+
+
+@pytest.mark.parametrize("command", ["report", "diff"])
+def test_csv_is_a_folder_of_tables(crmkit: Crmkit, demo: Path, command: str) -> None:
+    crmkit(command, "--format", "csv", "--out", "tables")
+    files = sorted((demo / "tables").glob("*.csv"))
+    assert len(files) > 4
+    for path in files:
+        with path.open(encoding="utf-8", newline="") as stream:
+            widths = {len(row) for row in csv.reader(stream)}
+        assert len(widths) <= 1, path.name
+
+
+def test_the_stage_map_is_shown_and_checked(crmkit: Crmkit, demo: Path) -> None:
+    shown = json.loads(crmkit("--json", "stages", "show").out)
+    checked = json.loads(crmkit("--json", "stages", "check").out)
+    assert {row["connection"] for row in shown} == CRMS
+    assert all(row["common_stage"] for row in shown)
+    assert "unmapped-stage" not in {finding["code"] for finding in checked}
