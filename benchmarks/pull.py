@@ -50,8 +50,8 @@ def _measure(crm: str, deals: int, latency: float, limits: str) -> None:
         started = time.monotonic()
         server = subprocess.Popen(
             [
-                sys.executable, "-m", "crmkit.cli", "-q", "--json", "sandbox", "up", crm, "--deals", str(deals),
-                "--latency-ms", str(latency), "--limits", limits, "--workspace", folder,
+                sys.executable, "-m", "crmkit.cli", "-q", "--json", "sandbox", "up", crm,
+                "--deals", str(deals), "--latency-ms", str(latency), "--limits", limits, "--workspace", folder,
             ],
             stdout=subprocess.PIPE,
             text=True,
