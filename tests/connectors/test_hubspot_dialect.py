@@ -74,6 +74,7 @@ def test_token_goes_into_the_authorization_header(connector) -> None:
         (400, "error_400_property_doesnt_exist_response", Rejected),
         (400, "error_400_id_property_not_unique_response", Rejected),
         (409, "error_409_contact_exists_response", Rejected),
+        (400, "error_400_conditional_required_2026_09_response", Rejected),
     ],
 )
 def test_example_error_means(example, connector, status, name, error) -> None:
@@ -250,3 +251,47 @@ def test_dead_refresh_token_is_access_denied_with_a_hint(with_oauth, example) ->
         pipelines(with_oauth)
     assert "log in again" in caught.value.hint.lower()
     assert "na1-old" not in str(caught.value)
+
+
+@responses.activate
+def test_access_token_in_an_error_is_masked(with_oauth) -> None:
+    responses.post(TOKEN, json={"access_token": "at-1-secret", "expires_in": 1800})
+    body = {"status": "error", "category": "VALIDATION_ERROR", "message": "bad header Bearer at-1-secret"}
+    responses.get(PIPELINES, status=400, json=body)
+    with pytest.raises(Rejected) as caught:
+        pipelines(with_oauth)
+    assert "at-1-secret" not in str(caught.value)
+
+
+@responses.activate
+def test_token_endpoint_that_answers_something_else_is_asked_again(with_oauth) -> None:
+    responses.post(TOKEN, body="<html>busy</html>")
+    responses.post(TOKEN, json={"access_token": "at-1"})
+    responses.post(TOKEN, json={"access_token": "at-1", "expires_in": 1800})
+    responses.get(PIPELINES, json=EMPTY)
+    assert pipelines(with_oauth)[0].last
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("body", "waits"),
+    [
+        ({"policyName": "SECONDLY"}, 1.0),
+        ({"groupName": "publicapi:crm:search:1", "message": "You have reached your secondly limit."}, 1.0),
+        ({"policyName": "TEN_SECONDLY_ROLLING"}, 1.0),
+    ],
+)
+def test_refusal_without_retry_after_waits(connector, clock, body, waits) -> None:
+    responses.get(PIPELINES, status=429, json={"status": "error", "errorType": "RATE_LIMIT", **body})
+    responses.get(PIPELINES, json=EMPTY)
+    pipelines(connector)
+    assert sum(clock.slept) >= waits
+
+
+@responses.activate
+@pytest.mark.parametrize("body", [{"policyName": "DAILY"}, {"message": "You have reached your daily limit."}])
+def test_end_of_the_days_budget_is_not_waited_for(connector, clock, body) -> None:
+    responses.get(PIPELINES, status=429, json={"status": "error", "errorType": "RATE_LIMIT", **body})
+    with pytest.raises(QuotaExhausted):
+        pipelines(connector)
+    assert clock.slept == []

@@ -2,6 +2,34 @@
 
 The fake speaks HubSpot's wire format as contracts/hubspot.md describes it: list by record
 id, search over an index, batches with 207, archived records apart.
+
+The traps of the contract's summary that concern reading (R: test_hubspot_records, D: _dialect):
+
+ 2  one header, tokens of 30 minutes      D test_renewal_happens_once_for_many_threads
+                                          D test_expired_access_token_is_renewed_and_the_call_repeated
+ 3  every value is text or null           test_deal_is_read_with_its_own_fields_typed
+                                          R test_empty_texts_are_unset
+ 4  owner, currency, flags on request     test_owner_currency_and_flags_are_asked_for_in_lists_and_batches
+ 5  ids as numbers in links               R test_example_primary_company_comes_first
+ 6  list by id, search ends at 10,000     test_large_portal_is_read_by_ranges_with_few_requests_...
+                                          test_burst_of_one_millisecond_beyond_the_depth_limit_is_read_whole
+ 7  search trails, hides archived ones    test_edit_that_the_index_shows_late_is_not_lost
+                                          test_archiving_is_noticed_by_an_increment_and_not_told_for_ever
+ 8  the contacts' own modified property   test_contacts_are_searched_by_their_own_modified_property
+ 9  batch sizes, results out of order     the fake asserts the sizes and reverses every batch
+10  207, no links as an error entry       R test_example_record_without_links_has_an_empty_list
+                                          test_part_of_a_batch_that_failed_otherwise_is_not_taken_for_absent
+                                          test_batch_that_keeps_silent_about_a_record_is_asked_for_it_again
+11  limits by window, day and search      D test_real_limits_make_a_long_walk_wait_and_not_fail
+                                          D test_search_refusal_waits_on_its_own_bucket
+                                          D test_end_of_the_days_budget_is_not_waited_for
+12  stages by id, won and lost by flags   R test_outcome_comes_from_flags_or_stage_and_never_from_a_label
+                                          R test_stage_outcome_comes_from_metadata
+13  owners by id, never by user id        test_history_is_told_oldest_first_with_the_stage_before
+                                          test_owners_of_both_lists_are_read_and_read_whole_again_after_...
+
+1 and 15 are one version of every path (`calls.py`); 14 is about writing. That link changes
+and calculated values move no modified time (8) is what full reads are for.
 """
 
 from __future__ import annotations
@@ -126,7 +154,7 @@ class FakeHubSpot:
             case ["POST", "crm", "v3", "objects", of, "search"]:
                 return self._search(of, body)
             case ["POST", "crm", "v3", "objects", of, "batch", "read"]:
-                return self._batch(of, body)
+                return self._batch(of, body, archived=query.get("archived") == ["true"])
             case ["POST", "crm", "v4", "associations", of, to, "batch", "read"]:
                 return self._batch_links(of, to, body)
         return 404, {"status": "error", "message": f"no {path}"}
@@ -196,12 +224,13 @@ class FakeHubSpot:
             answer["paging"] = {"next": {"after": str(offset + len(page))}}
         return 200, answer
 
-    def _batch(self, of: str, body: Any) -> tuple[int, Any]:
+    def _batch(self, of: str, body: Any, *, archived: bool) -> tuple[int, Any]:
+        store: dict[int, Any] = self.archived[of] if archived else self.objects[of]
         assert len(body["inputs"]) <= (50 if "propertiesWithHistory" in body else 100)
         ids = [int(one["id"]) for one in body["inputs"]]
         query = {"propertiesWithHistory": ["x"]} if "propertiesWithHistory" in body else {}
-        found = [self._row(of, n, query, body["properties"]) for n in reversed(ids) if n in self.objects[of]]
-        missing = [str(n) for n in ids if n not in self.objects[of]]
+        found = [self._row(of, n, query, body["properties"]) for n in reversed(ids) if n in store]
+        missing = [str(n) for n in ids if n not in store]
         if not missing:
             return 200, {"status": "COMPLETE", "results": found}
         error = {"status": "error", "category": "OBJECT_NOT_FOUND", "context": {"ids": missing}}
@@ -675,11 +704,10 @@ def test_contacts_are_searched_by_their_own_modified_property(portal, connect) -
     assert only(list(connect().read(Kind.CONTACT, cursor))).first_name == "Eva"
 
 
-def test_search_that_promises_rows_and_gives_none_is_an_incomplete_read(portal, connect) -> None:
-    cursor = '{"kind":"deal","walk":"done","at":1763899200000}'
+def test_search_that_promises_rows_and_never_gives_one_ends_the_read(portal, connect) -> None:
     portal._search = lambda of, body: (200, {"total": 5, "results": []})
-    with pytest.raises(IncompleteRead):
-        list(connect().read(Kind.DEAL, cursor))
+    with pytest.raises(BadAnswer, match="promised, none given"):
+        list(connect().read(Kind.DEAL, finished(START)))
 
 
 def test_cursor_of_another_kind_is_refused(portal, connect) -> None:
@@ -969,3 +997,198 @@ def test_cut_keeps_the_whole_range() -> None:
 def test_every_deal_of_the_walk_is_a_deal(portal, connect) -> None:
     portal.deal(1)
     assert isinstance(only(list(connect().read(Kind.DEAL))), Deal)
+
+
+# answers that keep something back
+
+
+def once(portal: FakeHubSpot, ending: str, change: Callable[[Any], None]) -> list[str]:
+    """The first answer to a path is changed; gives the log of what was changed."""
+    done: list[str] = []
+    route = portal._route
+
+    def odd(method: str, path: list[str], query: Any, body: Any) -> tuple[int, Any]:
+        status, said = route(method, path, query, body)
+        if not done and "/".join(path).endswith(ending):
+            done.append(ending)
+            said = json.loads(json.dumps(said))
+            change(said)
+        return status, said
+
+    portal._route = odd  # type: ignore[method-assign]
+    return done
+
+
+def test_batch_that_keeps_silent_about_a_record_is_asked_for_it_again(portal, connect) -> None:
+    for number in range(1, 31):
+        portal.deal(number)
+    done = once(portal, "deals/batch/read", lambda said: said["results"].pop())
+    assert set(ids(list(connect().read(Kind.DEAL, finished(START))))) == {str(n) for n in range(1, 31)}
+    assert done
+
+
+def test_links_that_keep_silent_about_a_record_are_asked_for_again(portal, connect) -> None:
+    for number in (1, 2):
+        portal.deal(number)
+        portal.link("deals", number, "companies", 90 + number, (5, "Primary", "HUBSPOT_DEFINED"))
+    done = once(portal, "deals/companies/batch/read", lambda said: said["results"].pop())
+    pages = list(connect().read(Kind.DEAL, finished(START)))
+    assert {deal.ref.id: deal.companies for page in pages for deal in page.records} == {
+        "1": ("91",),
+        "2": ("92",),
+    }
+    assert done
+
+
+def test_further_links_that_are_promised_and_never_given_end_the_read(portal, connect) -> None:
+    portal.deal(1)
+    for other in range(1000, 1650):
+        portal.link("deals", 1, "contacts", other, (3, None, "HUBSPOT_DEFINED"))
+
+    def silent(of: str, to: str, body: Any) -> tuple[int, Any]:
+        if "after" in body["inputs"][0]:
+            return 200, {"status": "COMPLETE", "results": []}
+        return FakeHubSpot._batch_links(portal, of, to, body)
+
+    portal._batch_links = silent
+    with pytest.raises(IncompleteRead, match="promised and not given"):
+        list(connect().read(Kind.DEAL))
+
+
+def test_link_that_cannot_be_read_is_asked_for_again(portal, connect) -> None:
+    portal.deal(1)
+    portal.link("deals", 1, "companies", 91, (5, "Primary", "HUBSPOT_DEFINED"))
+    done = once(
+        portal, "deals/companies/batch/read", lambda said: said["results"][0]["to"][0].pop("toObjectId")
+    )
+    assert only(list(connect().read(Kind.DEAL, finished(START)))).companies == ("91",)
+    assert done
+
+
+def test_link_page_token_that_comes_twice_ends_the_read(portal, connect) -> None:
+    portal.deal(1)
+    for other in range(1000, 1101):
+        portal.link("deals", 1, "contacts", other, (3, None, "HUBSPOT_DEFINED"))
+    result = {
+        "from": {"id": "1"},
+        "to": [{"toObjectId": 5, "associationTypes": []}],
+        "paging": {"next": {"after": "same"}},
+    }
+    portal._batch_links = lambda of, to, body: (200, {"results": [result]})
+    with pytest.raises(BadAnswer, match="token of a record came twice"):
+        list(connect().read(Kind.DEAL))
+
+
+def test_search_out_of_order_is_asked_for_again(portal, connect) -> None:
+    for number in range(1, 31):
+        portal.deal(number)
+    done = once(portal, "deals/search", lambda said: said["results"].reverse())
+    assert len(ids(list(connect().read(Kind.DEAL, finished(START))))) == 30
+    assert done
+
+
+@pytest.mark.parametrize("last", [300, 900, 1400])
+def test_list_that_ends_before_its_last_record_is_an_incomplete_read(portal, connect, last) -> None:
+    for number in range(1, 1501):
+        portal.deal(number)
+
+    def ending(of: str, query: Any) -> tuple[int, Any]:
+        status, said = FakeHubSpot._list(portal, of, query)
+        if said["results"] and int(said["results"][-1]["id"]) in range(last, last + 100):
+            said.pop("paging", None)
+        return status, said
+
+    portal._list = ending
+    with pytest.raises(IncompleteRead, match="before the last record"):
+        list(connect().read(Kind.DEAL))
+
+
+def test_owner_list_that_leads_in_a_circle_is_an_incomplete_read(portal, connect) -> None:
+    said = {"results": portal.owners, "paging": {"next": {"after": "same"}}}
+    portal.hooks.append(lambda path, _: (200, said) if path.endswith("/owners") else None)
+    with pytest.raises(IncompleteRead, match="token came twice"):
+        list(connect().read(Kind.OWNER))
+
+
+def test_odd_history_of_one_deal_is_named_and_the_others_are_read(moved, connect) -> None:
+    moved.deal(2)
+    moved.history[2] = ["closedwon"]  # type: ignore[list-item]
+    pages = list(connect().read(Kind.STAGE_CHANGE))
+    assert len(ids(pages)) == 2
+    assert [bad.ref.id for page in pages for bad in page.unreadable] == ["2"]
+
+
+def test_odd_links_of_one_note_are_named_and_the_others_are_read(portal, connect) -> None:
+    for number in (50, 51):
+        portal.put("notes", number, hs_note_body="x", hs_timestamp="2026-11-12T15:48:22Z")
+        portal.link("notes", number, "deals", 8, (214, None, "HUBSPOT_DEFINED"))
+    once(portal, "objects/notes", lambda said: said["results"][0]["associations"]["deals"].pop("results"))
+    pages = list(connect().read(Kind.NOTE))
+    assert ids(pages) == ["51"]
+    assert [bad.ref.id for page in pages for bad in page.unreadable] == ["50"]
+
+
+# costs
+
+
+def test_a_great_clean_up_costs_no_call_per_deal(portal, connect) -> None:
+    for number in range(1, 301):
+        portal.deal(number)
+    for number in range(1, 251):
+        portal.archive("deals", number)
+    portal.merged = {999: 300}
+    wanted = [Ref("hub", Kind.DEAL, str(n)) for n in [*range(1, 301), 999]]
+    found = connect().get(wanted)
+    assert {record.ref.id for record in found} == {str(n) for n in range(251, 301)}
+    asked = portal.counted()
+    assert asked["POST /crm/v3/objects/deals/batch/read"] == 4 + 3
+    assert [path for path in asked if path.startswith("GET /crm/v3/objects/deals/")] == [
+        "GET /crm/v3/objects/deals/999"
+    ]
+
+
+def test_archived_deal_that_a_single_read_still_shows_is_gone(portal, connect) -> None:
+    portal.deal(1)
+    portal.archive("deals", 1)
+    row = {"id": "1", "properties": {"hs_object_id": "1"}, "archived": True}
+    portal.hooks.append(lambda path, _: (200, row) if path.endswith("/deals/1") else None)
+    assert connect().get([Ref("hub", Kind.DEAL, "1")]) == []
+
+
+def test_cursor_holds_few_ids_however_many_deals_one_edit_changed(portal, connect) -> None:
+    for number in range(1, 5001):
+        portal.deal(number)
+    pages = list(connect(in_flight=2).read(Kind.DEAL, finished(START)))
+    assert len(ids(pages)) == 5000
+    assert max(len(page.cursor) for page in pages) < 2 * 1000 * len('"5000",') + 300
+
+
+def test_one_stage_time_is_asked_for_instead_of_one_per_stage(portal, connect) -> None:
+    portal.properties["deals"] = [
+        {"name": "hs_v2_date_entered_current_stage", "type": "datetime", "hubspotDefined": True}
+    ]
+    portal.deal(1, hs_v2_date_entered_current_stage="2026-11-02T09:00:00Z")
+    deal = only(list(connect().read(Kind.DEAL)))
+    assert deal.stage_entered_at == datetime(2026, 11, 2, 9, tzinfo=UTC)
+    asked = [q["properties"][0] for _, path, q, _ in portal.asked if path.endswith("objects/deals")]
+    assert asked[0].count("hs_v2_date_entered_") == 1
+
+
+def test_owner_currency_and_flags_are_asked_for_in_lists_and_batches(portal, connect) -> None:
+    portal.deal(1)
+    cursor = list(connect().read(Kind.DEAL))[-1].cursor
+    list(connect().read(Kind.DEAL, cursor))
+    listed = [
+        q["properties"][0].split(",") for _, path, q, _ in portal.asked if path.endswith("/deals") and q
+    ]
+    (batched,) = [
+        body["properties"] for _, path, _, body in portal.asked if path.endswith("deals/batch/read")
+    ]
+    needed = {
+        "hubspot_owner_id",
+        "deal_currency_code",
+        "hs_is_closed",
+        "hs_is_closed_won",
+        "hs_is_closed_lost",
+    }
+    assert needed <= set(listed[0]) & set(batched)

@@ -1,19 +1,20 @@
 """HubSpot's endpoints: every path with its version, and answers checked for their shape.
 
-An answer that is not the document that the endpoint promises is asked for again, like
-any other passing fault.
+An answer that is not the document that the endpoint promises, or that contradicts itself,
+is asked for again, like any other passing fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode
 
-from crmkit.connectors.http import MAX_TRIES, Answer, Call, Http
-from crmkit.errors import BadAnswer, NotFound
+from crmkit.connectors.http import Answer, Call, Http
+from crmkit.connectors.hubspot import answers
+from crmkit.connectors.hubspot.answers import Listing, Row
+from crmkit.errors import BadAnswer, IncompleteRead, NotFound
 
 # The versions, in one place. The dated twins (/crm/objects/2026-09/...) differ in paths only.
 OBJECTS = "/crm/v3/objects"
@@ -30,18 +31,6 @@ HISTORY_BATCH_LIMIT = 50
 SEARCH_LIMIT = 200
 LINKS_LIMIT = 1000
 
-T = TypeVar("T")
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One page of rows and the token of the next one, if there is one."""
-
-    rows: list[Row]
-    after: str | None
-    total: int | None = None
-
 
 class Api:
     """HubSpot's read endpoints over one `Http`."""
@@ -52,33 +41,50 @@ class Api:
     def account(self) -> tuple[Row, Answer]:
         """Portal id, time zone and currencies, and the answer with its headers."""
         call = Call("GET", ACCOUNT, label=f"GET {ACCOUNT}")
-        return self._read(call, lambda answer: (_identified(answer, "portalId"), answer))
+        return self.http.fetch(call, lambda answer: (answers.identified(answer, "portalId"), answer))
 
     def properties(self, of: str) -> tuple[list[Row], datetime]:
         """All fields of an object type, and the server's time."""
         call = Call("GET", f"{PROPERTIES}/{of}", label=f"GET {PROPERTIES}/{of}")
-        return self._read(call, lambda answer: (_results(answer, "name"), _date(answer)))
+        return self.http.fetch(call, lambda answer: (answers.results(answer, "name"), answers.date(answer)))
 
     def pipelines(self) -> list[Row]:
         """All deal pipelines with their stages."""
         call = Call("GET", f"{PIPELINES}/deals", label=f"GET {PIPELINES}/deals")
-        return self._read(call, lambda answer: _results(answer, "id"))
+        return self.http.fetch(call, lambda answer: answers.results(answer, "id"))
 
     def owners(self, *, archived: bool, after: str | None, limit: int = LIST_LIMIT) -> Listing:
         """A page of owners."""
         query = urlencode({"limit": limit, "archived": str(archived).lower()})
-        return self._read(Call("GET", _paged(OWNERS, query, after), label=f"GET {OWNERS}"), _listing)
+        call = Call("GET", _paged(OWNERS, query, after), label=f"GET {OWNERS}")
+        return self.http.fetch(call, answers.listing)
 
     def page(self, of: str, query: str, after: str | None) -> Listing:
         """A page of records; `query` is made once per walk by `list_query`."""
         path = f"{OBJECTS}/{of}"
-        return self._read(Call("GET", _paged(path, query, after), label=f"GET {path}"), _listing)
+        return self.http.fetch(Call("GET", _paged(path, query, after), label=f"GET {path}"), answers.listing)
 
-    def search(self, of: str, body: Mapping[str, Any]) -> Listing:
-        """A page of the search index, which trails behind writes."""
+    def search(
+        self, of: str, body: Mapping[str, Any], check: Callable[[Listing], str | None] | None = None
+    ) -> Listing:
+        """A page of the search index, which trails behind writes.
+
+        Args:
+            of: The object type.
+            body: What to search for.
+            check: Says what is wrong with a page, if anything is: it is asked for again.
+        """
         path = f"{OBJECTS}/{of}/search"
         call = Call("POST", path, json=body, buckets=("search",), label=f"POST {path}")
-        return self._read(call, _listing)
+
+        def read(answer: Answer) -> Listing:
+            page = answers.listing(answer)
+            wrong = check(page) if check else None
+            if wrong:
+                raise BadAnswer(f"{answer.what}: {wrong}")
+            return page
+
+        return self.http.fetch(call, read)
 
     def batch(
         self, of: str, ids: Sequence[str], properties: Sequence[str], history: Sequence[str] = ()
@@ -87,14 +93,37 @@ class Api:
 
         All of them missing comes as 207 or, as one connector reports, as 404.
         """
+        rows, unexplained = self._batch(of, ids, properties, history)
+        if unexplained:
+            # Neither given nor named as missing: so it may be for the id of a merged record
+            # (seen with updates), or the answer was short. A second silence is believed.
+            rows += self._batch(of, unexplained, properties, history)[0]
+        return rows
+
+    def _batch(
+        self, of: str, ids: Sequence[str], properties: Sequence[str], history: Sequence[str]
+    ) -> tuple[list[Row], list[str]]:
         body: dict[str, Any] = {"inputs": [{"id": id_} for id_ in ids], "properties": list(properties)}
         if history:
             body["propertiesWithHistory"] = list(history)
         path = f"{OBJECTS}/{of}/batch/read"
+        call = Call("POST", path, json=body, label=f"POST {path}")
         try:
-            return self._read(Call("POST", path, json=body, label=f"POST {path}"), _batch_rows)
+            rows, absent = self.http.fetch(call, answers.batch_rows)
         except NotFound:
-            return []
+            return [], []
+        told = absent.union(str(row["id"]) for row in rows)
+        return [row for row in rows if not row.get("archived")], [id_ for id_ in ids if id_ not in told]
+
+    def archived(self, of: str, ids: Sequence[str]) -> set[str]:
+        """Which of the given ids are archived records."""
+        path = f"{OBJECTS}/{of}/batch/read"
+        body = {"inputs": [{"id": id_} for id_ in ids], "properties": ["hs_object_id"]}
+        call = Call("POST", f"{path}?archived=true", json=body, label=f"POST {path}")
+        try:
+            return {str(row["id"]) for row in self.http.fetch(call, answers.batch_rows)[0]}
+        except NotFound:
+            return set()
 
     def one(self, of: str, id_: str, properties: Sequence[str]) -> Row | None:
         """One record, found under the id of a merged one too; `None` if it is gone."""
@@ -102,19 +131,23 @@ class Api:
         query = urlencode({"properties": ",".join(properties)}, safe=",")
         call = Call("GET", f"{path}/{quote(id_, safe='')}?{query}", label=f"GET {path}/{{id}}")
         try:
-            return self._read(call, lambda answer: _identified(answer, "id"))
+            row = self.http.fetch(call, lambda answer: answers.identified(answer, "id"))
         except NotFound:
             return None
+        # That an archived one is answered with 404 is inferred, so look at the flag too.
+        return None if row.get("archived") else row
 
     def links(self, of: str, to: str, ids: Sequence[str]) -> dict[str, list[Row]]:
         """All links of the given records, page after page where a record has many.
 
-        A record without links comes as an error entry in a 207, not as an empty list.
+        A record without links comes as an error entry in a 207, not as an empty list. One
+        that is not mentioned at all is asked for once more.
         """
         path = f"{ASSOCIATIONS}/{of}/{to}/batch/read"
         found: dict[str, list[Row]] = {id_: [] for id_ in ids}
         asked: list[dict[str, str]] = [{"id": id_} for id_ in ids]
-        tokens: set[tuple[str, str]] = set()
+        seen: dict[str, set[str]] = {}
+        repeated: set[tuple[str, str | None]] = set()
         while asked:
             now, asked = asked[:LINKS_LIMIT], asked[LINKS_LIMIT:]
             call = Call(
@@ -124,33 +157,29 @@ class Api:
                 buckets=("default", "associations"),
                 label=f"POST {path}",
             )
-            for id_, rows, after in self._read(call, _link_rows):
+            results, told = self.http.fetch(call, lambda answer: answers.link_rows(answer, seen))
+            for id_, rows, after in results:
+                told.add(id_)
                 found.setdefault(id_, []).extend(rows)
-                if after is None:
+                if after is not None:
+                    seen.setdefault(id_, set()).add(after)
+                    asked.append({"id": id_, "after": after})
+            for one in now:
+                key = one["id"], one.get("after")
+                if one["id"] in told:
                     continue
-                if (id_, after) in tokens:
-                    raise BadAnswer(f"POST {path}: the page token of a record came twice")
-                tokens.add((id_, after))
-                asked.append({"id": id_, "after": after})
+                if key not in repeated:
+                    repeated.add(key)
+                    asked.append(one)
+                elif "after" in one:
+                    raise IncompleteRead(f"{call.label}: further links were promised and not given")
         return found
 
     def labels(self, of: str, to: str) -> list[Row]:
         """The kinds of link between two object types."""
         path = f"{ASSOCIATIONS}/{of}/{to}/labels"
         call = Call("GET", path, buckets=("default", "associations"), label=f"GET {path}")
-        return self._read(call, lambda answer: _results(answer, "typeId"))
-
-    def _read(self, call: Call, read: Callable[[Answer], T]) -> T:
-        context = self.http.context
-        tries = 1
-        while True:
-            try:
-                return read(self.http.send(call))
-            except BadAnswer:
-                if tries == MAX_TRIES:
-                    raise
-                context.clock.sleep(0.25 * 2**tries, context.cancelled)
-                tries += 1
+        return self.http.fetch(call, lambda answer: answers.results(answer, "typeId"))
 
 
 def list_query(
@@ -175,74 +204,3 @@ def list_query(
 
 def _paged(path: str, query: str, after: str | None) -> str:
     return f"{path}?{query}" if after is None else f"{path}?{query}&after={quote(after, safe='')}"
-
-
-def _date(answer: Answer) -> datetime:
-    if answer.date is None:
-        # Cursors are made from the server's clock only; this machine's may be wrong.
-        raise BadAnswer(f"{answer.what}: the answer has no Date header")
-    return answer.date
-
-
-def _identified(answer: Answer, key: str) -> Row:
-    body = answer.mapping()
-    if body.get(key) in (None, ""):
-        raise BadAnswer(f"{answer.what}: the answer has no {key} ({answer.shape()})")
-    return body
-
-
-def _results(answer: Answer, key: str) -> list[Row]:
-    return _rows(answer, answer.mapping(), key)
-
-
-def _rows(answer: Answer, body: Row, key: str) -> list[Row]:
-    rows = body.get("results")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and key in row for row in rows):
-        raise BadAnswer(f"{answer.what}: the answer has no list of results ({answer.shape()})")
-    return rows
-
-
-def _after(answer: Answer, body: Row) -> str | None:
-    paging = body.get("paging")
-    if not paging:
-        return None
-    follows = paging.get("next") if isinstance(paging, dict) else paging
-    if not follows:
-        return None
-    after = follows.get("after") if isinstance(follows, dict) else None
-    if after in (None, "") or isinstance(after, (dict, list, bool)):
-        raise BadAnswer(f"{answer.what}: the token of the next page cannot be read")
-    return str(after)
-
-
-def _listing(answer: Answer) -> Listing:
-    body = answer.mapping()
-    rows = _rows(answer, body, "id")
-    total = body.get("total")
-    return Listing(rows, _after(answer, body), total if isinstance(total, int) else None)
-
-
-def _batch_rows(answer: Answer) -> list[Row]:
-    body = answer.mapping()
-    _only_absent(answer, body)
-    return _rows(answer, body, "id")
-
-
-def _link_rows(answer: Answer) -> list[tuple[str, list[Row], str | None]]:
-    body = answer.mapping()
-    _only_absent(answer, body)
-    found = []
-    for row in _rows(answer, body, "from"):
-        origin, links = row["from"], row.get("to")
-        if not isinstance(origin, dict) or "id" not in origin or not isinstance(links, list):
-            raise BadAnswer(f"{answer.what}: a result is not a list of links ({answer.shape()})")
-        found.append((str(origin["id"]), links, _after(answer, row)))
-    return found
-
-
-def _only_absent(answer: Answer, body: Row) -> None:
-    """A 207 may say that records or links are not there; any other error is no answer."""
-    for error in body.get("errors") or ():
-        if not isinstance(error, dict) or error.get("category") != "OBJECT_NOT_FOUND":
-            category = error.get("category") if isinstance(error, dict) else None
-            raise BadAnswer(f"{answer.what}: a part of the batch failed ({category or 'no category'})")

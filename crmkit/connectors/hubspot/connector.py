@@ -21,28 +21,18 @@ from crmkit.connectors.base import (
     Unreadable,
 )
 from crmkit.connectors.http import Http
-from crmkit.connectors.hubspot import records, rows
-from crmkit.connectors.hubspot.calls import HISTORY_BATCH_LIMIT, LINKS_LIMIT, Api, list_query
+from crmkit.connectors.hubspot import records
+from crmkit.connectors.hubspot.calls import Api, list_query
+from crmkit.connectors.hubspot.changes import ArchivedWalk, ChangeWalk, millis, moment
 from crmkit.connectors.hubspot.dialect import BASE_URL, HOSTS, Auth, HubSpotDialect, ScopesMissing, limits
+from crmkit.connectors.hubspot.fields import describe
+from crmkit.connectors.hubspot.lookup import Lookup, readable
+from crmkit.connectors.hubspot.portal import Portal
 from crmkit.connectors.hubspot.rows import Found
-from crmkit.connectors.hubspot.schema import (
-    WIRES,
-    Account,
-    Schema,
-    custom_readers,
-    describe,
-    entered_properties,
-)
-from crmkit.connectors.hubspot.walks import (
-    ArchivedWalk,
-    ChangeWalk,
-    FullWalk,
-    NotById,
-    millis,
-    moment,
-)
+from crmkit.connectors.hubspot.schema import WIRES, Account, Schema
+from crmkit.connectors.hubspot.walks import FullWalk, NotById
 from crmkit.connectors.walk import Segment, pack, unpack, walk
-from crmkit.errors import MissingScope, NotFound, UnreadableRecord, Unsupported, UsageError
+from crmkit.errors import IncompleteRead, MissingScope, Unsupported, UsageError
 from crmkit.model import AnyRecord, Kind, Owner, Pipeline, Ref, StageChange, Tombstone, Workspace
 
 _CHANGING = frozenset(WIRES)
@@ -104,15 +94,15 @@ class HubSpotConnector(Connector):
         )
         dialect.http = self._http
         self._api = Api(self._http)
-        self._account: Account | None = None
-        self._schemas: dict[Kind, Schema] = {}
+        self._portal = Portal(context.connection, self._api, self._in_flight)
+        self._lookup = Lookup(self._api, self._in_flight)
 
     def close(self) -> None:
         self._http.close()
 
     def check(self) -> Workspace:
         row, answer = self._api.account()
-        account = self._account = Account.of(self.context.connection, row)
+        account = self._portal.account = Account.of(self.context.connection, row)
         missing = [
             scope
             for scope, _ in self._walk(lambda probe: (self._probe(probe["of"]), ()), _probes())
@@ -208,10 +198,12 @@ class HubSpotConnector(Connector):
         found.records, found.unreadable = translate.records(
             Owner, name, Kind.OWNER, listing.rows, lambda row: records.owner(row, name), _native
         )
+        if listing.after is not None and listing.after == segment["after"]:
+            raise IncompleteRead(f"{name}: listing owners: a page token came twice")
         return found, [{**segment, "after": listing.after}] if listing.after else []
 
     def _changing(self, kind: Kind, position: dict[str, Any] | None) -> Iterator[Page]:
-        schema, now = self._schema(kind)
+        schema, now = self._portal.schema(kind)
         state = self._begin(kind, position, now)
         live = [segment for segment in state["open"] if not segment.get("archived")]
         gone = [segment for segment in state["open"] if segment.get("archived")]
@@ -275,100 +267,24 @@ class HubSpotConnector(Connector):
             raise Unsupported(f"{self.context.connection}: stage changes are read with their deals")
         found: list[AnyRecord] = []
         for kind in dict.fromkeys(ref.kind for ref in wanted):
-            ids = [ref.id for ref in wanted if ref.kind is kind]
+            ids = {ref.id: None for ref in wanted if ref.kind is kind}
             if kind is Kind.PIPELINE or kind is Kind.OWNER:
-                listed = [record for page in self.read(kind) for record in _all_readable(page)]
+                pages = self.read(kind)
+                listed = [one for page in pages for one in readable(page.records, page.unreadable)]
                 found += [record for record in listed if record.ref.id in ids]
             else:
-                found += self._get(kind, ids)
+                found += self._lookup.records(self._portal.known(kind), list(ids))
         return list({record.ref: record for record in found}.values())
-
-    def _get(self, kind: Kind, ids: Sequence[str]) -> list[AnyRecord]:
-        schema = self._schemas.get(kind) or self._schema(kind)[0]
-        natives = list(dict.fromkeys(id_.partition(":")[0] for id_ in ids))
-        found = self._fetch(schema, natives)
-        if kind is Kind.NOTE:
-            return [record for record in found if record.ref.id in ids]
-        seen = {record.ref.id for record in found}
-        # Whether a batch finds a record by the id of a merged one is not known; a single
-        # read does. What it does not find is gone.
-        missing = [{"id": native} for native in natives if native not in seen]
-        names = ["hs_object_id"]
-        singles = self._walk(
-            lambda segment: (self._api.one(schema.wire.of, segment["id"], names), ()), missing
-        )
-        survivors = [str(row["id"]) for row, _ in singles if row is not None]
-        return [*found, *self._fetch(schema, [id_ for id_ in survivors if id_ not in seen])]
-
-    def _fetch(self, schema: Schema, ids: Sequence[str]) -> list[AnyRecord]:
-        segments = _chunks(list(dict.fromkeys(ids)), LINKS_LIMIT)
-        found: list[AnyRecord] = []
-        for batch, _ in self._walk(
-            lambda segment: (rows.fetch(self._api, schema, segment["ids"]), ()), segments
-        ):
-            found += _readable(rows.translated(schema, batch))
-        return found
 
     def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
         ids = list(dict.fromkeys(ref.id for ref in deals))
-        if not ids:
-            return
-        schema = self._schemas.get(Kind.STAGE_CHANGE) or self._schema(Kind.STAGE_CHANGE)[0]
-        for batch, _ in self._walk(
-            lambda segment: (rows.fetch(self._api, schema, segment["ids"]), ()),
-            _chunks(ids, HISTORY_BATCH_LIMIT),
-        ):
-            found = _readable(rows.translated(schema, batch))
-            yield [change for change in found if isinstance(change, StageChange)]
+        if ids:
+            yield from self._lookup.history(self._portal.known(Kind.STAGE_CHANGE), ids)
 
     def fields(self, kind: Kind) -> Sequence[Field]:
         if kind not in WIRES or kind is Kind.STAGE_CHANGE:
             return super().fields(kind)
         return describe(kind, self._api.properties(WIRES[kind].of)[0])
-
-    def _schema(self, kind: Kind) -> tuple[Schema, datetime]:
-        """What translating a kind needs, read anew, and the server's time before anything else."""
-        wire, api = WIRES[kind], self._api
-        properties, now = api.properties(wire.of)
-        account = self._account = self._account or Account.of(self.context.connection, api.account()[0])
-        custom = () if kind in (Kind.NOTE, Kind.STAGE_CHANGE) else custom_readers(wire, properties)
-        pipelines = api.pipelines() if kind is Kind.DEAL else ()
-        entered = entered_properties(pipelines)
-        schema = Schema(
-            connection=self.context.connection,
-            wire=wire,
-            names=(*(wire.properties or ("hs_object_id",)), *entered.values(), *(name for name, _ in custom)),
-            custom=custom,
-            zone=account.zone,
-            currency=account.currency,
-            url=f"https://{account.ui}/contacts/{account.portal_id}/record/{wire.type_id}/",
-            entered=entered,
-            outcomes=records.outcomes(pipelines),
-            people=self._people() if kind is Kind.STAGE_CHANGE else {},
-            labelled=kind is Kind.DEAL and self._labelled(),
-        )
-        self._schemas[kind] = schema
-        return schema, now
-
-    def _people(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for archived in (True, False):
-            after: str | None = None
-            while True:
-                listing = self._api.owners(archived=archived, after=after)
-                found.update(records.users(listing.rows))
-                after = listing.after
-                if after is None:
-                    break
-        return found
-
-    def _labelled(self) -> bool:
-        """Whether the portal has labels of its own for contacts of deals."""
-        try:
-            labels = self._api.labels("deals", "contacts")
-        except NotFound:
-            return False
-        return any(label.get("category") != "HUBSPOT_DEFINED" for label in labels)
 
     def _walk(
         self, step: Any, segments: Sequence[Segment], *, in_flight: int | None = None
@@ -381,10 +297,6 @@ def _probes() -> list[Segment]:
     return [{"of": of} for of in _PROBES]
 
 
-def _chunks(ids: Sequence[str], size: int) -> list[Segment]:
-    return [{"ids": ids[start : start + size]} for start in range(0, len(ids), size)]
-
-
 def _native(row: Any) -> str:
     return str(row["id"])
 
@@ -392,17 +304,3 @@ def _native(row: Any) -> str:
 def _merged(dead: Tombstone, merged: dict[str, str]) -> Tombstone:
     winner = merged.get(dead.ref.id)
     return dead.model_copy(update={"merged_into": winner}) if winner else dead
-
-
-def _readable(found: Found) -> Sequence[AnyRecord]:
-    return _or_raise(found.records, found.unreadable)
-
-
-def _all_readable(page: Page) -> Sequence[AnyRecord]:
-    return _or_raise(page.records, page.unreadable)
-
-
-def _or_raise(found: Sequence[AnyRecord], unreadable: Sequence[Unreadable]) -> Sequence[AnyRecord]:
-    for one in unreadable:
-        raise UnreadableRecord(str(one.ref), one.field, one.reason)
-    return found

@@ -134,7 +134,7 @@ class HubSpotDialect:
             raise ConnectorError(f"{self._context.connection}: not connected")
         secrets = self._context.secrets
         current = refresh_token.get_secret_value()
-        answer = self.http.send(
+        return self.http.fetch(
             Call(
                 "POST",
                 TOKEN_PATH,
@@ -146,15 +146,19 @@ class HubSpotDialect:
                 },
                 authorised=False,
                 label=f"POST {TOKEN_PATH}",
-            )
+            ),
+            lambda answer: _grant(answer, current),
         )
-        body = answer.mapping()
-        access, lifetime = body.get("access_token"), body.get("expires_in")
-        if not isinstance(access, str) or not access or not isinstance(lifetime, int):
-            raise BadAnswer(f"{answer.what}: no access token in the answer ({answer.shape()})")
-        fresh = body.get("refresh_token")
-        changed = isinstance(fresh, str) and fresh and fresh != current
-        return Grant(access, float(lifetime), fresh if changed else None)
+
+
+def _grant(answer: Answer, current: str) -> Grant:
+    body = answer.mapping()
+    access, lifetime = body.get("access_token"), body.get("expires_in")
+    if not isinstance(access, str) or not access or not isinstance(lifetime, int):
+        raise BadAnswer(f"{answer.what}: no access token in the answer ({answer.shape()})")
+    fresh = body.get("refresh_token")
+    changed = isinstance(fresh, str) and fresh and fresh != current
+    return Grant(access, float(lifetime), fresh if changed else None)
 
 
 def _forbidden(text: str, body: Mapping[str, Any]) -> CrmkitError:

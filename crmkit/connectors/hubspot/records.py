@@ -7,15 +7,16 @@ sections 2, 4, 5, 6 and 7.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
-from crmkit.connectors.hubspot.schema import KEY_PROPERTY, Schema
-from crmkit.connectors.translate import FieldError, fraction, instant, native_id, number, text
-from crmkit.model import DealContact, Kind, Outcome, Ref, Stage, Tombstone
+from crmkit.connectors.hubspot.links import linked, people
+from crmkit.connectors.hubspot.schema import KEY_PROPERTY, Reader, Schema
+from crmkit.connectors.translate import FieldError, fraction, instant, number, text
+from crmkit.model import Kind, Outcome, Ref, Stage, Tombstone
 
 Row = dict[str, Any]
 
@@ -32,37 +33,41 @@ def deal(row: Row, schema: Schema) -> dict[str, Any]:
     stage, pipeline = get("dealstage") or None, get("pipeline") or None
     outcome = _outcome(get, pipeline, stage, schema)
     closes = instant(get("closedate"), "closedate")
-    entered = schema.entered.get(stage) if stage else None
     changed, version = _changed(row, get("hs_lastmodifieddate"))
-    links = row.get("associations") or {}
-    return {
+    read: dict[str, Any] = {
         "ref": Ref(schema.connection, Kind.DEAL, native),
         "name": get("dealname") or "",
         "pipeline_id": pipeline,
         "stage_id": stage,
         "outcome": outcome,
-        "lost_reason": (get("closed_lost_reason") or None) if outcome is Outcome.LOST else None,
-        "amount": number(get("amount"), "amount"),
         "currency": get("deal_currency_code") or schema.currency,
-        "probability": _probability(get("hs_deal_stage_probability")),
-        "forecast_category": get("hs_manual_forecast_category") or None,
         "owner_id": get("hubspot_owner_id") or None,
-        "companies": _linked(links.get("companies"), "deal_to_company"),
-        "contacts": _people(links.get("contacts")),
-        "expected_close": closes.astimezone(schema.zone).date() if closes else None,
-        "closed_at": None if outcome is Outcome.OPEN else closes,
         "created_at": instant(get("createdate") or row.get("createdAt"), "createdate"),
         "modified_at": changed,
-        "stage_entered_at": instant(get(entered), entered) if entered else None,
-        "last_activity_at": instant(get("notes_last_updated"), "notes_last_updated"),
-        "next_activity_at": instant(get("notes_next_activity_date"), "notes_next_activity_date"),
-        "source": get("hs_analytics_source") or None,
-        "custom": _custom(get, schema),
+        "custom": _custom(get, schema.custom),
         "url": schema.url + native,
-        "key": get(KEY_PROPERTY) or None,
         "version": version,
         "archived": bool(row.get("archived")),
     }
+    # Most deals lack most of what follows: what is unset is left to the record's defaults.
+    for name, field, value_of in _OFTEN_UNSET:
+        raw = get(name)
+        if raw:
+            read[field] = value_of(raw, name)
+    if closes is not None:
+        read["expected_close"] = closes.astimezone(schema.zone).date()
+        if outcome is not Outcome.OPEN:
+            read["closed_at"] = closes
+    if outcome is Outcome.LOST:
+        read["lost_reason"] = get("closed_lost_reason") or None
+    entered = schema.entered.get(stage) if stage else None
+    if entered:
+        read["stage_entered_at"] = instant(get(entered), entered)
+    links = row.get("associations")
+    if links:
+        read["companies"] = linked(links.get("companies"), "deal_to_company")
+        read["contacts"] = people(links.get("contacts"))
+    return read
 
 
 def company(row: Row, schema: Schema) -> dict[str, Any]:
@@ -92,7 +97,7 @@ def contact(row: Row, schema: Schema) -> dict[str, Any]:
         "last_name": last,
         "emails": tuple(dict.fromkeys(part for part in emails if part)),
         "phones": tuple(dict.fromkeys(part for part in phones if part)),
-        "companies": _linked((row.get("associations") or {}).get("companies"), "contact_to_company"),
+        "companies": linked((row.get("associations") or {}).get("companies"), "contact_to_company"),
     }
 
 
@@ -105,7 +110,7 @@ def _common(row: Row, schema: Schema, get: Any) -> dict[str, Any]:
         "country": get("country") or None,
         "postcode": get("zip") or None,
         "key": get(KEY_PROPERTY) or None,
-        "custom": _custom(get, schema),
+        "custom": _custom(get, schema.custom),
         "url": f"{schema.url}{row['id']}",
         "created_at": instant(get("createdate") or row.get("createdAt"), "createdate"),
         "modified_at": changed,
@@ -121,8 +126,12 @@ def spread_notes(rows: Iterable[Row]) -> Iterator[Row]:
     """
     for row in rows:
         links = row.get("associations") or {}
-        deals = _linked(links.get("deals"), None)
-        companies = _linked(links.get("companies"), None)
+        try:
+            deals = linked(links.get("deals"), None)
+            companies = linked(links.get("companies"), None)
+        except (KeyError, TypeError, AttributeError):
+            yield row  # `note` will miss its deal and say that it cannot be read
+            continue
         row["company_id"] = companies[0] if companies else None
         row["deal_id"] = deals[0] if deals else None
         yield row
@@ -156,23 +165,15 @@ def owner(row: Row, connection: str) -> dict[str, Any]:
     }
 
 
-def users(rows: Iterable[Row]) -> dict[str, str]:
-    """User id to owner id: the history of a property names users."""
-    found: dict[str, str] = {}
-    for row in rows:
-        for name in ("userIdIncludingInactive", "userId"):
-            if row.get(name) is not None:
-                found[str(row[name])] = str(row["id"])
-    return found
-
-
 def pipeline(row: Row, connection: str) -> dict[str, Any]:
     """The fields of a pipeline; stages of equal order are sorted by label, as HubSpot does."""
-    stages = sorted(row["stages"], key=lambda stage: (stage.get("displayOrder", 0), stage.get("label", "")))
+    stages = sorted(
+        row["stages"], key=lambda stage: (stage.get("displayOrder") or 0, stage.get("label") or "")
+    )
     return {
         "ref": Ref(connection, Kind.PIPELINE, str(row["id"])),
         "name": row.get("label") or "",
-        "order": row.get("displayOrder", 0),
+        "order": row.get("displayOrder") or 0,
         "archived": bool(row.get("archived")),
         "stages": tuple(_stage(stage) for stage in stages),
     }
@@ -183,7 +184,7 @@ def _stage(row: Row) -> Stage:
     return Stage(
         id=str(row["id"]),
         name=row.get("label") or "",
-        order=row.get("displayOrder", 0),
+        order=row.get("displayOrder") or 0,
         outcome=stage_outcome(metadata),
         probability=fraction(metadata.get("probability"), "stages.metadata.probability"),
         archived=bool(row.get("archived")),
@@ -213,127 +214,39 @@ def outcomes(rows: Iterable[Row]) -> dict[tuple[str, str], Outcome]:
     found: dict[tuple[str, str], Outcome] = {}
     for row in rows:
         for stage in row.get("stages") or ():
-            with contextlib.suppress(FieldError):
+            with contextlib.suppress(FieldError, AttributeError):
                 found[str(row["id"]), str(stage.get("id"))] = stage_outcome(stage.get("metadata") or {})
     return found
 
 
-def spread_history(rows: Iterable[Row]) -> Iterator[Row]:
-    """One row per stage change, oldest first within a deal.
-
-    HubSpot lists values newest first and names no old one. An entry that repeats the
-    value before it is no change; one without a value only ends the stage before it.
-    """
+def merged_away(rows: Iterable[Row], schema: Schema) -> Iterator[Tombstone]:
+    """A tombstone for every record that was merged into one of these."""
+    kind = schema.wire.kind
     for row in rows:
-        entries = (row.get("propertiesWithHistory") or {}).get("dealstage") or ()
-        before: str | None = None
-        oldest_first = list(reversed(entries))
-        oldest_first.sort(key=_stamp)
-        for entry in oldest_first:
-            stage = entry.get("value") or None
-            if stage is not None and stage != before:
-                yield {"deal": str(row["id"]), "from": before, "to": stage, "entry": entry}
-            before = stage
+        properties = row.get("properties")
+        ids = properties.get("hs_merged_object_ids") if isinstance(properties, dict) else None
+        if not ids or not isinstance(ids, str):
+            continue
+        winner = str(row["id"])
+        for loser in dict.fromkeys(part.strip() for part in ids.split(";")):
+            if loser and loser != winner:
+                yield Tombstone(ref=Ref(schema.connection, kind, loser), merged_into=winner)
 
 
-def _stamp(entry: Row) -> str:
-    # Without the Z a time with a fraction sorts behind the same second without one.
-    return str(entry.get("timestamp")).rstrip("Z")
+@lru_cache(maxsize=1024)  # a portal has few probabilities, one per stage
+def _probability(raw: Any, name: str = "hs_deal_stage_probability") -> Decimal | None:
+    return fraction(raw, name)
 
 
-def stage_change(row: Row, schema: Schema) -> dict[str, Any]:
-    """The fields of a stage change that `spread_history` has found."""
-    native, stage, entry = row["deal"], row["to"], row["entry"]
-    user = native_id(entry.get("updatedByUserId"), "updatedByUserId")
-    return {
-        "ref": Ref(schema.connection, Kind.STAGE_CHANGE, f"{native}:{entry['timestamp']}:{stage}"),
-        "deal_id": native,
-        "from_stage_id": row["from"],
-        "to_stage_id": stage,
-        "at": instant(entry["timestamp"], "dealstage"),
-        "by": schema.people.get(user, f"user:{user}") if user else None,
-    }
-
-
-def merged_away(row: Row, schema: Schema) -> list[Tombstone]:
-    """A tombstone for every record that was merged into this one."""
-    properties = row.get("properties")
-    ids = properties.get("hs_merged_object_ids") if isinstance(properties, dict) else None
-    if not ids or not isinstance(ids, str):
-        return []
-    kind, winner = schema.wire.kind, str(row["id"])
-    return [
-        Tombstone(ref=Ref(schema.connection, kind, loser), merged_into=winner)
-        for loser in dict.fromkeys(part.strip() for part in ids.split(";"))
-        if loser and loser != winner
-    ]
-
-
-def inline(links: Sequence[Row], primary: tuple[str, int] | None) -> Row:
-    """Links of the associations API in the shape that a list carries inline.
-
-    A label of the portal's own is the role of the linked person.
-    """
-    results: list[Row] = []
-    for link in links:
-        types = link.get("associationTypes") or ()
-        own = sorted(
-            str(type_["label"])
-            for type_ in types
-            if type_.get("category") != "HUBSPOT_DEFINED" and type_.get("label")
-        )
-        first = primary is not None and any(type_.get("typeId") == primary[1] for type_ in types)
-        name = primary[0] if primary and first else "other"
-        results.append({"id": str(link["toObjectId"]), "type": name, "role": "; ".join(own) or None})
-    return {"results": results}
-
-
-def cut_short(row: Row, to: str) -> bool:
-    """Whether the inline links of a row end at the hundredth."""
-    block = (row.get("associations") or {}).get(to)
-    return bool(block and block.get("paging"))
-
-
-def _linked(block: Any, primary: str | None) -> tuple[str, ...]:
-    """Linked ids, the primary one first, then by id: HubSpot's own order is not stable.
-
-    The same id comes once per kind of link.
-    """
-    if not block:
-        return ()
-    results = block["results"]
-    ids = {link["id"] for link in results}
-    if len(ids) == 1:
-        return (str(ids.pop()),)
-    first = {str(link["id"]) for link in results if link.get("type") == primary}
-    others = {str(id_) for id_ in ids} - first
-    return (*sorted(first, key=_by_number), *sorted(others, key=_by_number))
-
-
-def _people(block: Any) -> tuple[DealContact, ...]:
-    if not block:
-        return ()
-    results = block["results"]
-    if len(results) == 1:
-        return (_person(str(results[0]["id"]), results[0].get("role")),)
-    roles: dict[str, str | None] = {}
-    for link in results:
-        native = str(link["id"])
-        roles[native] = link.get("role") or roles.get(native)
-    return tuple([_person(native, roles[native]) for native in sorted(roles, key=_by_number)])
-
-
-@lru_cache(maxsize=4096)
-def _person(native: str, role: str | None) -> DealContact:
-    return DealContact(id=native, role=role)
-
-
-# A portal has few probabilities, one per stage.
-_probability = lru_cache(maxsize=1024)(partial(fraction, field="hs_deal_stage_probability"))
-
-
-def _by_number(native: str) -> tuple[int, str]:
-    return len(native), native
+_OFTEN_UNSET: tuple[tuple[str, str, Reader], ...] = (
+    ("amount", "amount", number),
+    ("hs_deal_stage_probability", "probability", _probability),
+    ("hs_manual_forecast_category", "forecast_category", text),
+    ("hs_analytics_source", "source", text),
+    ("notes_last_updated", "last_activity_at", instant),
+    ("notes_next_activity_date", "next_activity_at", instant),
+    (KEY_PROPERTY, "key", text),
+)
 
 
 def _outcome(get: Any, pipeline: str | None, stage: str | None, schema: Schema) -> Outcome:
@@ -341,23 +254,20 @@ def _outcome(get: Any, pipeline: str | None, stage: str | None, schema: Schema) 
         return Outcome.WON
     if get("hs_is_closed_lost") == "true":
         return Outcome.LOST
-    if get("hs_is_closed") == "false":
+    closed = get("hs_is_closed")
+    if closed == "false":
         return Outcome.OPEN
-    if pipeline and stage:
-        known = schema.outcomes.get((pipeline, stage))
-        if known is not None:
-            return known
-    if get("hs_is_closed") == "true":
-        won = _probability(get("hs_deal_stage_probability")) == 1
-        return Outcome.WON if won else Outcome.LOST
-    return Outcome.OPEN
+    known = schema.outcomes.get((pipeline or "", stage or ""), Outcome.OPEN)
+    if closed == "true" and known is Outcome.OPEN:
+        return Outcome.WON if _probability(get("hs_deal_stage_probability")) == 1 else Outcome.LOST
+    return known
 
 
-def _custom(get: Any, schema: Schema) -> dict[str, Any]:
+def _custom(get: Any, readers: Iterable[tuple[str, Reader]]) -> dict[str, Any]:
     found = {}
-    for name, read in schema.custom:
+    for name, read in readers:
         raw = get(name)
-        if raw is not None:
+        if raw:
             value = read(raw, name)
             if value is not None:
                 found[name] = value

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from crmkit.connectors import translate
 from crmkit.connectors.base import Unreadable
-from crmkit.connectors.hubspot import records
-from crmkit.connectors.hubspot.calls import BATCH_LIMIT, HISTORY_BATCH_LIMIT, Api, Row
+from crmkit.connectors.hubspot import history, records
+from crmkit.connectors.hubspot import links as links_
+from crmkit.connectors.hubspot.answers import Row
+from crmkit.connectors.hubspot.calls import BATCH_LIMIT, HISTORY_BATCH_LIMIT, Api
 from crmkit.connectors.hubspot.schema import Schema
 from crmkit.connectors.translate import FieldError
-from crmkit.errors import BadAnswer
 from crmkit.model import AnyRecord, Company, Contact, Deal, Kind, Note, Ref, StageChange, Tombstone
 
 
@@ -47,23 +49,18 @@ def complete(api: Api, schema: Schema, rows: list[Row]) -> list[Row]:
     if schema.oversize and not schema.wire.history:
         rows = _with_properties(api, schema, rows)
     for to in schema.wire.links:
-        if to == "contacts" and schema.labelled:
-            short = [row for row in rows if (row.get("associations") or {}).get(to)]
-        else:
-            short = [row for row in rows if "associations" in row and records.cut_short(row, to)]
+        chosen = links_.block if to == "contacts" and schema.labelled else links_.cut_short
+        short = [row for row in rows if "associations" in row and chosen(row, to)]
         if short:
             _attach(api, schema, short, to)
     return rows
 
 
 def _attach(api: Api, schema: Schema, rows: Sequence[Row], to: str) -> None:
-    links = api.links(schema.wire.of, to, [str(row["id"]) for row in rows])
+    found = api.links(schema.wire.of, to, [str(row["id"]) for row in rows])
     primary = schema.wire.primary.get(to)
     for row in rows:
-        try:
-            block = records.inline(links.get(str(row["id"]), ()), primary)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BadAnswer(f"{schema.connection}: a link to {to} cannot be read") from error
+        block = links_.inline(found.get(str(row["id"]), ()), primary)
         row["associations"] = {**(row.get("associations") or {}), to: block}
 
 
@@ -80,37 +77,28 @@ def _with_properties(api: Api, schema: Schema, rows: list[Row]) -> list[Row]:
 
 def translated(schema: Schema, rows: list[Row]) -> Found:
     """The records of complete rows."""
-    connection, kind = schema.connection, schema.wire.kind
+    model, translate_row, spread = _READERS[schema.wire.kind]
     found = Found()
-    if kind is Kind.DEAL:
-        found.records, found.unreadable = translate.records(
-            Deal, connection, kind, rows, lambda row: records.deal(row, schema), _id
-        )
-    elif kind is Kind.COMPANY:
-        found.records, found.unreadable = translate.records(
-            Company, connection, kind, rows, lambda row: records.company(row, schema), _id
-        )
-    elif kind is Kind.CONTACT:
-        found.records, found.unreadable = translate.records(
-            Contact, connection, kind, rows, lambda row: records.contact(row, schema), _id
-        )
-    elif kind is Kind.NOTE:
-        found.records, found.unreadable = translate.records(
-            Note, connection, kind, records.spread_notes(rows), lambda row: records.note(row, schema), _id
-        )
-    else:
-        changes = records.spread_history(rows)
-        found.records, found.unreadable = translate.records(
-            StageChange,
-            connection,
-            kind,
-            changes,
-            lambda row: records.stage_change(row, schema),
-            lambda row: f"{row['deal']}:{row['to']}",
-        )
-    for row in rows:
-        found.tombstones += records.merged_away(row, schema)
+    found.records, found.unreadable = translate.records(
+        model,
+        schema.connection,
+        schema.wire.kind,
+        spread(rows) if spread else rows,
+        partial(translate_row, schema=schema),
+        _id,
+    )
+    found.tombstones += records.merged_away(rows, schema)
     return found
+
+
+_Reading = tuple[type[Any], Callable[..., Row], Callable[[Iterable[Row]], Iterator[Row]] | None]
+_READERS: Mapping[Kind, _Reading] = {
+    Kind.DEAL: (Deal, records.deal, None),
+    Kind.COMPANY: (Company, records.company, None),
+    Kind.CONTACT: (Contact, records.contact, None),
+    Kind.NOTE: (Note, records.note, records.spread_notes),
+    Kind.STAGE_CHANGE: (StageChange, history.stage_change, history.spread_history),
+}
 
 
 def archived(schema: Schema, rows: Sequence[Row], since: datetime | None) -> Found:
@@ -131,4 +119,4 @@ def archived(schema: Schema, rows: Sequence[Row], since: datetime | None) -> Fou
 
 
 def _id(row: Any) -> str:
-    return str(row["id"])
+    return str(row["id"] if "id" in row else row["deal"])

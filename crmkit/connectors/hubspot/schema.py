@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crmkit.connectors import translate
-from crmkit.connectors.base import Field
 from crmkit.errors import ConnectorError
 from crmkit.model import Kind, Outcome
 
 KEY_PROPERTY = "crmkit_uid"
 LONGEST_URL = 14_000  # connectors cut at 15,000; 5,100 was seen to pass (contract, section 4)
+CURRENT_STAGE = "hs_v2_date_entered_current_stage"
 MOST_STAGE_TIMES = 100
 
 Reader = Callable[[Any, str], Any]
@@ -198,13 +198,24 @@ class Schema:
         return sum(map(len, self.names)) + len(self.names) > LONGEST_URL
 
 
-def entered_properties(pipelines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def entered_properties(
+    pipelines: Iterable[Mapping[str, Any]], properties: Iterable[Mapping[str, Any]]
+) -> dict[str, str]:
     """Stage id to the calculated property with the time of its latest entry.
 
-    There is one per stage. Too many of them would make every answer several times
-    larger, so that then the stage history has to tell.
+    Newer portals have one property for whatever stage a deal is in, which is not in the
+    contract but in many public property lists: it is used where the portal's own list has
+    it. Otherwise there is one per stage. They make every answer larger by one value per
+    stage, so that with too many of them the stage history has to tell.
     """
-    stages = [str(stage.get("id")) for pipeline in pipelines for stage in pipeline.get("stages") or ()]
+    stages = [
+        str(stage.get("id"))
+        for pipeline in pipelines
+        for stage in pipeline.get("stages") or ()
+        if isinstance(stage, dict)
+    ]
+    if any(row["name"] == CURRENT_STAGE for row in properties):
+        return dict.fromkeys(stages, CURRENT_STAGE)
     names = {stage: f"hs_v2_date_entered_{stage}" for stage in stages}
     fits = len(names) <= MOST_STAGE_TIMES and sum(map(len, names.values())) < LONGEST_URL // 2
     return names if fits else {}
@@ -216,11 +227,12 @@ def custom_readers(wire: Wire, rows: Iterable[Mapping[str, Any]]) -> tuple[tuple
     return tuple(
         (row["name"], reader(row))
         for row in rows
-        if not _by_hubspot(row) and not row.get("archived") and row["name"] not in known
+        if not by_hubspot(row) and not row.get("archived") and row["name"] not in known
     )
 
 
-def _by_hubspot(row: Mapping[str, Any]) -> bool:
+def by_hubspot(row: Mapping[str, Any]) -> bool:
+    """Whether a property is one of HubSpot's own."""
     # The flag is optional in the spec; HubSpot's own names begin with hs_ mostly.
     return bool(row.get("hubspotDefined", row["name"].startswith("hs_")))
 
@@ -253,48 +265,3 @@ _READERS: Mapping[str, Reader] = {
     "date": translate.day,
     "datetime": translate.instant,
 }
-
-_FIELD_TYPES = {
-    "string": "text",
-    "phone_number": "text",
-    "bool": "boolean",
-    "date": "day",
-    "datetime": "time",
-}
-_REQUIRED = {Kind.DEAL: ("dealname", "dealstage", "pipeline"), Kind.NOTE: ("hs_timestamp",)}
-
-
-def describe(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> list[Field]:
-    """The fields of a kind in crmkit's words."""
-    return [_describe(kind, row) for row in rows if not row.get("archived")]
-
-
-def _describe(kind: Kind, row: Mapping[str, Any]) -> Field:
-    modification = row.get("modificationMetadata") or {}
-    options = row.get("options") or ()
-    return Field(
-        id=row["name"],
-        label=row.get("label") or row["name"],
-        type=_field_type(row),
-        custom=not _by_hubspot(row),
-        required=row["name"] in _REQUIRED.get(kind, ()),
-        read_only=bool(row.get("calculated") or modification.get("readOnlyValue")),
-        unique=bool(row.get("hasUniqueValue")),
-        max_length=65_536 if row.get("type") == "string" else None,
-        options={str(option["value"]): str(option.get("label", "")) for option in options},
-    )
-
-
-def _field_type(row: Mapping[str, Any]) -> str:
-    if row.get("referencedObjectType") == "OWNER":
-        return "owner"
-    if row.get("referencedObjectType"):
-        return "link"
-    kind = row.get("type")
-    if kind == "number":
-        if row["name"].endswith("_id"):
-            return "text"
-        return "money" if row.get("currencyPropertyName") or row.get("showCurrencySymbol") else "number"
-    if kind == "enumeration":
-        return "choices" if row.get("fieldType") == "checkbox" else "choice"
-    return _FIELD_TYPES.get(kind or "", "other")

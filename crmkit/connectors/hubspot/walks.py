@@ -1,4 +1,4 @@
-"""The walks through HubSpot: all records by id ranges, what changed by search, archived ones.
+"""Every live record of a kind, by ranges of ids that are listed side by side.
 
 A full walk asks for the first page, then for the highest id (one search), and cuts the
 ids between them into ranges that are listed side by side; a range is cut again whenever a
@@ -10,14 +10,13 @@ after the other, as the token then leads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 from crmkit.connectors.hubspot import rows as rows_
-from crmkit.connectors.hubspot.calls import LINKS_LIMIT, SEARCH_LIMIT, Api, Listing, Row, list_query
+from crmkit.connectors.hubspot.answers import Listing, Row, ascending
+from crmkit.connectors.hubspot.calls import LINKS_LIMIT, Api, list_query
 from crmkit.connectors.hubspot.rows import Found
 from crmkit.connectors.hubspot.schema import Schema
 from crmkit.connectors.walk import Segment
@@ -67,9 +66,9 @@ class FullWalk:
             kept += page
             if len(todo) != 1:
                 break
-        if len(todo) == 1:
-            todo = self._split(todo[0], len(kept), segment)
         with self._lock:
+            if len(todo) == 1 and self.open < self.in_flight:
+                todo = _halved(todo[0], len(kept), segment)
             self.open += len(todo) - 1
         found = rows_.translated(self.schema, rows_.complete(self.api, self.schema, kept))
         return found, todo
@@ -104,7 +103,7 @@ class FullWalk:
     def _first(self, page: Listing) -> Sequence[Segment]:
         if page.after is None:
             return []
-        ids = _ascending(page.rows)
+        ids = ascending(page.rows)
         token = _number(page.after)
         if not ids or token is None or token < ids[-1]:
             return self._next_serial(page)
@@ -125,16 +124,20 @@ class FullWalk:
             "limit": 1,
         }
         page = self.api.search(self.schema.wire.of, body)
-        ids = [_number(row["id"]) for row in page.rows]
-        return (ids[0] or 0, page.total or 0) if ids else (0, 0)
+        ids = ascending(page.rows)
+        return (ids[0], page.total or 0) if ids else (0, 0)
 
     def _in_range(self, segment: Segment, page: Listing) -> tuple[list[Row], Sequence[Segment]]:
         begin, end = segment["from"], segment["to"]
-        ids = _ascending(page.rows)
+        ids = ascending(page.rows)
         if ids is None or (ids and ids[0] < begin - 1):
             raise NotById
-        if not ids and page.after is None and end is None and self._should_hold(segment):
-            raise NotById
+        if page.after is None and (ids[-1] if ids else 0) < segment["top"] and self._is_there(segment["top"]):
+            if segment.get("after") is None and not ids:
+                raise NotById
+            raise IncompleteRead(
+                f"{self.schema.connection}: listing {self.schema.wire.of}: it ended before the last record"
+            )
         kept = [row for id_, row in zip(ids, page.rows, strict=True) if id_ >= begin]
         if end is not None and ids and ids[-1] >= end:
             return [row for id_, row in zip(ids, page.rows, strict=True) if begin <= id_ < end], []
@@ -153,26 +156,19 @@ class FullWalk:
             return kept, []
         return kept, [{"from": following, "to": end, "top": segment["top"], "after": page.after}]
 
-    def _should_hold(self, segment: Segment) -> bool:
-        """Whether an empty last range contradicts the highest id: it may have been archived."""
-        top = segment["top"]
-        if segment.get("after") is not None or top < segment["from"]:
-            return False
-        row = self.api.one(self.schema.wire.of, str(top), ["hs_object_id"])
-        return row is not None and str(row["id"]) == str(top)
+    def _is_there(self, id_: int) -> bool:
+        """Whether a record that a list should reach is live: it may have been archived meanwhile."""
+        row = self.api.one(self.schema.wire.of, str(id_), ["hs_object_id"])
+        return row is not None and str(row["id"]) == str(id_)
 
-    def _split(self, rest: Segment, read: int, before: Segment) -> Sequence[Segment]:
-        """The rest of a range in two, if a worker would be idle and it is long enough."""
-        if "from" not in rest or "from" not in before or not read:
-            return [rest]
-        with self._lock:
-            if self.open >= self.in_flight:
-                return [rest]
-        width = max(1, (rest["from"] - before["from"]) * 100 // read)
-        ahead = (rest["to"] or rest["top"]) - rest["from"]
-        if ahead < FEWEST_PAGES_TO_SPLIT * width:
-            return [rest]
-        return _cut(rest, 2, width)
+
+def _halved(rest: Segment, read: int, before: Segment) -> Sequence[Segment]:
+    """The rest of a range in two, if it is long enough."""
+    if "from" not in rest or "from" not in before or not read:
+        return [rest]
+    width = max(1, (rest["from"] - before["from"]) * 100 // read)
+    ahead = (rest["to"] or rest["top"]) - rest["from"]
+    return [rest] if ahead < FEWEST_PAGES_TO_SPLIT * width else _cut(rest, 2, width)
 
 
 def _cut(rest: Segment, parts: int, width: int) -> list[Segment]:
@@ -192,113 +188,6 @@ def _cut(rest: Segment, parts: int, width: int) -> list[Segment]:
     ]
     cut[0]["after"] = rest["after"]
     return cut
-
-
-@dataclass(slots=True)
-class ChangeWalk:
-    """Finds by search what changed since a moment, and reads it fresh.
-
-    Every page of the search begins behind the last id of the one before, never at an
-    offset: an edit meanwhile moves no other row, and neither the limit of 10,000 results
-    nor thousands of records of one millisecond matter. There is no upper bound: newer
-    rows are welcome, only the cursor stays behind the index's lag.
-
-    Segments: `gt` is the id to search behind, `ids` are found and wait to be read.
-    """
-
-    api: Api
-    schema: Schema
-    since: datetime
-
-    def step(self, segment: Segment) -> tuple[Found, Sequence[Segment]]:
-        """Search for up to a thousand ids, or read those found."""
-        if "ids" in segment:
-            return rows_.translated(self.schema, rows_.fetch(self.api, self.schema, segment["ids"])), []
-        ids: list[str] = []
-        last, more = int(segment["gt"]), True
-        while more and len(ids) < LINKS_LIMIT:
-            last, more = self._search(last, ids)
-        todo: list[Segment] = [{"gt": last}] if more else []
-        if ids:
-            todo.append({"ids": ids})
-        return Found(), todo
-
-    def _search(self, behind: int, ids: list[str]) -> tuple[int, bool]:
-        wire = self.schema.wire
-        # One connector was answered 500 to epoch 0 (contract, section 3).
-        since = max(1, millis(self.since))
-        filters = [{"propertyName": wire.modified, "operator": "GTE", "value": str(since)}]
-        if behind:
-            filters.append({"propertyName": "hs_object_id", "operator": "GT", "value": str(behind)})
-        body = {
-            "filterGroups": [{"filters": filters}],
-            "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
-            "properties": ["hs_object_id"],
-            "limit": SEARCH_LIMIT,
-        }
-        page = self.api.search(wire.of, body)
-        found = _ascending(page.rows)
-        if found is None or (found and found[0] <= behind):
-            raise IncompleteRead(f"{self.schema.connection}: searching {wire.of}: ids are not in order")
-        more = page.after is not None or (page.total or 0) > len(found)
-        if more and not found:
-            raise IncompleteRead(
-                f"{self.schema.connection}: searching {wire.of}: {page.total} promised, none given"
-            )
-        ids += map(str, found)
-        return (found[-1] if found else behind), more
-
-
-@dataclass(slots=True)
-class ArchivedWalk:
-    """Lists archived records, one page after the other: archiving moves nothing else.
-
-    Args:
-        api: HubSpot.
-        schema: What to read.
-        since: Tombstones older than this were told before; `None` tells all.
-    """
-
-    api: Api
-    schema: Schema
-    since: datetime | None
-    _tokens: set[str] = field(default_factory=set)
-
-    def step(self, segment: Segment) -> tuple[Found, Sequence[Segment]]:
-        """Read a page."""
-        wire = self.schema.wire
-        page = self.api.page(wire.of, list_query(["hs_object_id"], archived=True), segment["after"])
-        found = rows_.archived(self.schema, page.rows, self.since)
-        if page.after is None:
-            return found, []
-        if page.after in self._tokens:
-            raise IncompleteRead(
-                f"{self.schema.connection}: listing archived {wire.of}: a page token came twice"
-            )
-        self._tokens.add(page.after)
-        return found, [{"archived": True, "after": page.after, "serial": True}]
-
-
-Step = Callable[[Segment], tuple[Found, Sequence[Segment]]]
-
-
-def moment(millis: int) -> datetime:
-    """A cursor's time."""
-    return datetime.fromtimestamp(millis / 1000, tz=UTC)
-
-
-def millis(at: datetime) -> int:
-    """A time for a cursor."""
-    return int(at.timestamp() * 1000)
-
-
-def _ascending(rows: Sequence[Row]) -> list[int] | None:
-    """The ids of rows, or `None` unless they are numbers in ascending order."""
-    try:
-        ids = [int(row["id"]) for row in rows]
-    except (TypeError, ValueError):
-        return None
-    return ids if all(low < high for low, high in pairwise(ids)) else None
 
 
 def _number(token: Any) -> int | None:

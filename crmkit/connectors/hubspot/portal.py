@@ -1,0 +1,105 @@
+"""What a portal tells about itself: fields, pipelines, people, currency and time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from crmkit.connectors.hubspot import records
+from crmkit.connectors.hubspot.answers import Row
+from crmkit.connectors.hubspot.calls import Api
+from crmkit.connectors.hubspot.history import users
+from crmkit.connectors.hubspot.schema import WIRES, Account, Schema, custom_readers, entered_properties
+from crmkit.connectors.walk import walk
+from crmkit.errors import IncompleteRead, NotFound
+from crmkit.model import Kind
+
+
+class Portal:
+    """Makes the schema of a kind from what the portal tells.
+
+    Args:
+        connection: Name of the connection.
+        api: HubSpot.
+        in_flight: How many calls may run at once.
+
+    Attributes:
+        account: The account's details, once they are known.
+    """
+
+    def __init__(self, connection: str, api: Api, in_flight: int) -> None:
+        self.account: Account | None = None
+        self._connection = connection
+        self._api = api
+        self._in_flight = in_flight
+        self._schemas: dict[Kind, Schema] = {}
+
+    def known(self, kind: Kind) -> Schema:
+        """What translating a kind needs, as it was last read."""
+        return self._schemas.get(kind) or self.schema(kind)[0]
+
+    def schema(self, kind: Kind) -> tuple[Schema, datetime]:
+        """What translating a kind needs, read anew, and the server's time before anything else."""
+        wire, deals = WIRES[kind], kind is Kind.DEAL
+        asked: dict[str, Callable[[], Any]] = {"properties": lambda: self._api.properties(wire.of)}
+        if self.account is None:
+            asked["account"] = self._api.account
+        if deals:
+            asked["pipelines"] = self._api.pipelines
+            asked["labelled"] = self._labelled
+        if kind is Kind.STAGE_CHANGE:
+            asked["people"] = self._people
+        told = self._ask(asked)
+        properties, now = told["properties"]
+        account = self.account = self.account or Account.of(self._connection, told["account"][0])
+        custom = () if kind in (Kind.NOTE, Kind.STAGE_CHANGE) else custom_readers(wire, properties)
+        pipelines: list[Row] = told.get("pipelines", [])
+        entered = entered_properties(pipelines, properties) if deals else {}
+        names = (*(wire.properties or ("hs_object_id",)), *entered.values(), *(name for name, _ in custom))
+        schema = Schema(
+            connection=self._connection,
+            wire=wire,
+            names=tuple(dict.fromkeys(names)),
+            custom=custom,
+            zone=account.zone,
+            currency=account.currency,
+            url=f"https://{account.ui}/contacts/{account.portal_id}/record/{wire.type_id}/",
+            entered=entered,
+            outcomes=records.outcomes(pipelines),
+            people=told.get("people", {}),
+            labelled=told.get("labelled", False),
+        )
+        self._schemas[kind] = schema
+        return schema, now
+
+    def _ask(self, asked: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Answers to several questions, asked side by side."""
+        answers = walk(
+            [{"name": name} for name in asked],
+            lambda segment: ((segment["name"], asked[segment["name"]]()), ()),
+            in_flight=self._in_flight,
+        )
+        return dict(answer for answer, _ in answers)
+
+    def _people(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for archived in (True, False):
+            after: str | None = None
+            while True:
+                listing = self._api.owners(archived=archived, after=after)
+                found.update(users(listing.rows))
+                if listing.after is None:
+                    break
+                if listing.after == after:
+                    raise IncompleteRead(f"{self._connection}: listing owners: a page token came twice")
+                after = listing.after
+        return found
+
+    def _labelled(self) -> bool:
+        """Whether the portal has labels of its own for contacts of deals."""
+        try:
+            labels = self._api.labels("deals", "contacts")
+        except NotFound:
+            return False
+        return any(label.get("category") != "HUBSPOT_DEFINED" for label in labels)
