@@ -16,10 +16,10 @@ import responses
 from crmkit.connectors.base import Context
 from crmkit.connectors.clock import SystemClock
 from crmkit.connectors.http import Answer, Call
-from crmkit.connectors.zoho.access import covers, missing_scopes
+from crmkit.connectors.zoho.calls import Gate
 from crmkit.connectors.zoho.connector import ZohoConnector, ZohoOptions
-from crmkit.connectors.zoho.dialect import ZohoDialect, ZohoRefused
-from crmkit.connectors.zoho.gate import Gate
+from crmkit.connectors.zoho.dialect import MissingPermission, ZohoDialect, ZohoRefused
+from crmkit.connectors.zoho.workspace import covers, missing_scopes
 from crmkit.errors import (
     AccessDenied,
     BadAnswer,
@@ -68,7 +68,7 @@ def grant(web: responses.RequestsMock, **more: Any) -> None:
 
 
 def org(connector: ZohoConnector) -> str:
-    return str(connector._client.listing("/org").rows[0]["zgid"])
+    return str(connector._calls.listing("/org").rows[0]["zgid"])
 
 
 def test_the_prefix_is_zohos_own_and_secrets_go_into_the_form(
@@ -157,6 +157,15 @@ def test_a_token_endpoint_that_says_error_denies_access_whatever_the_status(
     assert hint in caught.value.hint
 
 
+def test_the_recorded_refusal_of_a_dead_refresh_token_denies_access(
+    web: responses.RequestsMock, connect: Callable[..., ZohoConnector]
+) -> None:
+    web.post(TOKEN_URL, json=payload("oauth_invalid_code_200"))
+    with pytest.raises(AccessDenied) as caught:
+        org(connect())
+    assert "log in again" in caught.value.hint
+
+
 def test_no_secret_gets_into_an_error(
     web: responses.RequestsMock, connect: Callable[..., ZohoConnector]
 ) -> None:
@@ -230,7 +239,24 @@ def test_too_many_requests_are_waited_for_with_fewer_calls_at_once(
     connector = connect()
     assert org(connector) == "777"
     assert sum(clock.slept) >= 1 + 2 + 4
-    assert connector._client._gate.width == 1
+    assert connector._calls._gate.width == 1
+
+
+def test_every_call_passes_the_gate_and_leaves_it(
+    web: responses.RequestsMock, connect: Callable[..., ZohoConnector]
+) -> None:
+    inside: list[int] = []
+    connector = connect()
+    gate = connector._calls._gate
+
+    def answer(request: Any) -> tuple[int, dict[str, str], str]:
+        inside.append(len(gate._inside))
+        return 200, DATE, json.dumps(ORG)
+
+    grant(web)
+    web.add_callback("GET", f"{API}/crm/v8/org", answer)
+    org(connector)
+    assert [*inside, len(gate._inside)] == [1, 0]
 
 
 def test_no_credits_left_ends_the_run(
@@ -260,7 +286,7 @@ def test_an_empty_answer_is_never_decoded(
 ) -> None:
     grant(web)
     web.get(f"{API}/crm/v8/Deals", status=status, headers=DATE)
-    answer = connect()._client.listing("/Deals")
+    answer = connect()._calls.listing("/Deals")
     assert (answer.rows, answer.more) == ([], False)
 
 
@@ -270,7 +296,7 @@ def test_an_answer_without_a_date_cannot_start_an_increment(
     grant(web)
     web.get(f"{API}/crm/v8/Deals", json={"data": []})
     with pytest.raises(BadAnswer, match="Date"):
-        connect()._client.listing("/Deals")
+        connect()._calls.listing("/Deals")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +305,7 @@ def test_an_answer_without_a_date_cannot_start_an_increment(
         ("error_401_invalid_token", 401, "/Deals", AccessDenied),
         ("error_401_authentication_failure", 401, "/Deals", AccessDenied),
         ("error_401_oauth_scope_mismatch", 401, "/Deals", MissingScope),
-        ("error_403_no_permission", 403, "/Deals", MissingScope),
+        ("error_403_no_permission", 403, "/Deals", MissingPermission),
         ("error_404_invalid_url_pattern", 404, "/Deals", NotFound),
         ("error_429_too_many_requests", 429, "/Deals", RateLimited),
         ("error_500_internal", 500, "/Deals", ServerFault),
@@ -371,9 +397,25 @@ def test_scopes_told_with_the_token_need_no_further_call(
     assert len(web.calls) == 2
 
 
+def test_a_missing_permission_is_not_called_a_missing_scope(
+    web: responses.RequestsMock, connect: Callable[..., ZohoConnector]
+) -> None:
+    grant(web)
+    web.get(f"{API}/crm/v8/org", json=ORG, headers=DATE)
+    web.get(f"{API}/crm/v8/users", json=payload("error_403_no_permission"), status=403)
+    empty = {"data": [], "info": {"more_records": False}}
+    web.get(re.compile(f"{API}/crm/v8/settings/.*"), json={"layouts": [], "fields": []}, headers=DATE)
+    web.get(re.compile(f"{API}/crm/v8/(Deals|Accounts|Contacts).*"), json=empty, headers=DATE)
+    web.post(f"{API}/crm/v8/coql", status=204, headers=DATE)
+    with pytest.raises(MissingScope) as caught:
+        connect().check()
+    assert "Crm_Implied_View_Leads" in str(caught.value)
+    assert "profile" in caught.value.hint
+
+
 def test_no_scope_is_missing_when_all_are_granted(connect: Callable[..., ZohoConnector]) -> None:
     granted = "ZohoCRM.modules.ALL,ZohoCRM.settings.ALL,ZohoCRM.users.READ,ZohoCRM.org.READ,ZohoCRM.coql.READ"
-    assert missing_scopes(connect()._client, granted) == []
+    assert missing_scopes(connect()._calls, granted) == []
 
 
 def test_wrong_credentials_stop_before_anything_is_read(
@@ -399,13 +441,15 @@ def test_the_gate_admits_no_more_than_its_width(clock: Any) -> None:
 
     def work() -> None:
         nonlocal inside, most
-        with gate.pass_through():
-            with lock:
-                inside += 1
-                most = max(most, inside)
-            barrier.wait()
-            with lock:
-                inside -= 1
+        gate.enter()
+        gate.enter()  # a second try of the same call takes no second place
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        barrier.wait()
+        with lock:
+            inside -= 1
+        gate.leave()
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -425,9 +469,27 @@ def test_the_gate_narrows_once_per_event_and_widens_again() -> None:
     assert (narrowed, gate.width) == (4, 8)
 
 
+def in_another_thread(act: Callable[[], None]) -> None:
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
 def test_a_stopped_run_does_not_wait_at_the_gate(clock: Any) -> None:
     cancelled = threading.Event()
     gate = Gate(1, clock, cancelled)
+    in_another_thread(gate.enter)
     cancelled.set()
-    with gate.pass_through(), pytest.raises(Interrupted), gate.pass_through():
-        pass
+    with pytest.raises(Interrupted):
+        gate.enter()
+
+
+def test_a_try_after_a_refusal_waits_for_its_place_again(clock: Any) -> None:
+    cancelled = threading.Event()
+    gate = Gate(2, clock, cancelled)
+    in_another_thread(gate.enter)
+    gate.enter()
+    gate.refused()
+    cancelled.set()  # so that waiting shows as an error
+    with pytest.raises(Interrupted):
+        gate.enter()

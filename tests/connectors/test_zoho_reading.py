@@ -1,4 +1,33 @@
-"""Reading Zoho, against a small Zoho that keeps rows and answers COQL, lists and metadata."""
+"""Reading Zoho, against a small Zoho that keeps rows and answers COQL, lists and metadata.
+
+Traps of the contract's summary that concern reading, and the test that fails without
+their handling (a: test_zoho_access, r: here, t: test_zoho_trouble, c: test_zoho_records):
+
+1   a: test_each_data_centre_and_environment_has_its_own_hosts,
+       test_the_host_in_the_token_answer_is_used_only_if_it_is_zohos
+2   a: test_the_prefix_is_zohos_own_and_secrets_go_into_the_form, test_many_threads_get_one_token,
+       test_too_many_token_requests_are_waited_for
+3   r: test_fields_beyond_fifty_come_from_further_queries, test_a_full_read_brings_every_deal_once,
+       test_notes_of_deals_and_accounts_are_read_by_second_without_a_depth_limit,
+       test_an_expired_page_token_is_replaced
+4   a: test_an_empty_answer_is_never_decoded; r: test_a_quiet_org_costs_two_requests
+8   r: test_an_unknown_stage_stays_as_text_and_the_deal_open,
+       test_a_pipeline_renamed_during_the_read_is_still_found;
+    t: test_a_rename_is_found_also_after_a_stage_that_never_was_one
+10  r: test_a_full_read_takes_few_requests (nothing but COQL is asked for records)
+11  r: test_more_changes_in_one_second_than_a_page_holds_are_all_read,
+       test_an_increment_reads_the_server_clock_and_overlaps;
+    t: test_a_burst_is_whole_even_if_zoho_keeps_parts_of_a_second;
+    c: test_the_recorded_deals_are_read_without_loss (offsets, bare days)
+12  r: test_a_deal_created_below_the_walk_with_a_low_id_is_read
+13  a: test_too_many_requests_are_waited_for_with_fewer_calls_at_once,
+       test_a_try_after_a_refusal_waits_for_its_place_again, test_no_credits_left_ends_the_run
+14  r: test_an_increment_brings_what_changed_and_what_was_deleted,
+       test_more_deletions_than_the_list_gives_lead_to_a_whole_read;
+    t: test_a_whole_read_with_too_many_deletions_begins_again
+15  r: test_a_full_read_takes_few_requests
+5, 6, 7 and 9 concern writing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +45,7 @@ import pytest
 import responses
 
 from crmkit.connectors.base import Context, Page
-from crmkit.connectors.zoho import queries
+from crmkit.connectors.zoho import coql
 from crmkit.connectors.zoho.connector import ZohoConnector, ZohoOptions
 from crmkit.errors import BadAnswer, IncompleteRead, MissingScope, Unsupported
 from crmkit.model import Deal, Kind, Outcome, Ref
@@ -78,6 +107,11 @@ class FakeZoho:
         self.most_rows = 2000
         self.deleted_pages = 10
         self.unknown_columns: set[str] = set()
+        self.reserved: set[str] = set()
+        self.hidden: set[str] = set()
+        self.history_sorts = True
+        self.dateless = 0
+        self.ignores_order = False
         self.refuses: dict[str, tuple[int, dict[str, Any]]] = {}
         self.before_query: Callable[[str], None] = lambda query: None
         self.change_answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: body
@@ -108,6 +142,9 @@ class FakeZoho:
     def answer(self, request: Any) -> tuple[int, dict[str, str], str]:
         with self._lock:
             status, body = self._route(request)
+        if self.dateless:
+            self.dateless -= 1
+            return status, {}, json.dumps(body)
         headers = {"Date": format_datetime(self.now.astimezone(UTC), usegmt=True)}
         return status, headers, "" if body is None else json.dumps(body)
 
@@ -154,23 +191,30 @@ class FakeZoho:
         return 200, {"data": some, "info": {"count": len(some), "more_records": len(rows) > page * 200}}
 
     def _list(self, request: Any, path: str, params: dict[str, str]) -> tuple[int, Any]:
-        rows = list(self.rows[path].values())
-        if "ids" in params:
-            rows = [row for row in rows if row["id"] in params["ids"].split(",")]
-        if since := request.headers.get("If-Modified-Since"):
+        if match := re.fullmatch(r"Deals/(\d+)/Stage_History", path):
+            rows = [
+                one for one in self.rows["DealHistory"].values() if one["Potential_Name"]["id"] == match[1]
+            ]
+        else:
+            rows = list(self.rows[path].values())
+        if path == "DealHistory" and not self.history_sorts:
+            params = {name: value for name, value in params.items() if not name.startswith("sort")}
+        elif since := request.headers.get("If-Modified-Since"):
             bound = datetime.fromisoformat(since)
             rows = [row for row in rows if datetime.fromisoformat(row["Modified_Time"]) >= bound]
             if not rows:
                 return 304, None
+        if "ids" in params:
+            rows = [row for row in rows if row["id"] in params["ids"].split(",")]
         key = (lambda row: (row["Modified_Time"], int(row["id"]))) if "sort_by" in params else row_number
-        rows.sort(key=key)
+        rows.sort(key=key, reverse=params.get("sort_order") == "desc")
         start = int(params.get("page_token", "0"))
         size = int(params.get("per_page", "200"))
         some = rows[start : start + size]
         if not some:
             return 204, None
         more = start + size < len(rows)
-        wanted = {"id", *params["fields"].split(",")}
+        wanted = {"id", *params["fields"].split(",")} - self.hidden
         data = [{name: value for name, value in row.items() if name in wanted} for row in some]
         info = {
             "count": len(data),
@@ -185,14 +229,18 @@ class FakeZoho:
         match = re.fullmatch(r"select (.+?) from (\w+) where (.+?) order by (.+?) limit (\d+)", query)
         assert match, query
         columns, module, where, order, limit = match.groups()
-        names = columns.split(", ")
+        words = columns.split(", ")
+        if self.reserved & set(words):
+            return 400, {"code": "SYNTAX_ERROR", "details": {"clause": "select"}, "message": "no"}
+        names = [word.strip("'") for word in words]
         assert len(names) <= 50
         assert int(limit) <= 2000
         for name in names:
             if name in self.unknown_columns:
                 return 400, {"code": "INVALID_QUERY", "details": {"column_name": name}, "message": "no"}
         rows = [row for row in self.rows[module].values() if holds(where, row)]
-        rows.sort(key=(lambda row: (moment(row), int(row["id"]))) if "Modified" in order else row_number)
+        by_time = "Modified" in order and not self.ignores_order
+        rows.sort(key=(lambda row: (moment(row), int(row["id"]))) if by_time else row_number)
         if order.endswith("desc"):
             rows.reverse()
         some = rows[: min(int(limit), self.most_rows)]
@@ -208,12 +256,14 @@ def row_number(row: dict[str, Any]) -> int:
 
 
 def moment(row: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(row["Modified_Time"])
+    """When a row changed, with the part of a second that answers do not show."""
+    return datetime.fromisoformat(row["Modified_Time"]) + timedelta(milliseconds=row.get("hidden_ms", 0))
 
 
 def holds(where: str, row: dict[str, Any]) -> bool:
-    for condition in where.strip("()").replace(")) and", ") and").split(" and "):
-        name, operator, text = re.fullmatch(r"(\w+) (>=|<=|>|=|in|is not null) ?(.*)", condition).groups()
+    for condition in where.split(" and "):
+        bare = condition if " in " in condition else condition.strip("()")
+        name, operator, text = re.fullmatch(r"\(*(\w+) (>=|<=|<|>|in|is not null) ?(.*)", bare).groups()
         value: Any = row.get(name)
         value = value["id"] if isinstance(value, dict) else value
         if operator == "is not null":
@@ -221,9 +271,9 @@ def holds(where: str, row: dict[str, Any]) -> bool:
         elif operator == "in":
             good = value in re.findall(r"'(\d+)'", text)
         else:
-            left: Any = int(value) if name == "id" else datetime.fromisoformat(value)
+            left: Any = int(value) if name == "id" else moment(row)
             right: Any = int(text) if name == "id" else datetime.fromisoformat(text.strip("'"))
-            good = {">": left > right, "<=": left <= right, ">=": left >= right, "=": left == right}[operator]
+            good = {">": left > right, "<=": left <= right, ">=": left >= right, "<": left < right}[operator]
         if not good:
             return False
     return True
@@ -252,9 +302,8 @@ def connect(zoho: FakeZoho, make_context: Callable[..., Context]) -> Callable[..
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits a hundred times smaller, so that a few rows pass them."""
-    monkeypatch.setattr(queries, "ROWS_PER_QUERY", 20)
-    monkeypatch.setattr("crmkit.connectors.zoho.source.ROWS_PER_QUERY", 20)
-    monkeypatch.setattr(queries, "ROWS_PER_CHEAP_QUERY", 5)
+    monkeypatch.setattr(coql, "ROWS_PER_QUERY", 20)
+    monkeypatch.setattr(coql, "ROWS_PER_CHEAP_QUERY", 5)
 
 
 def refs(pages: list[Page]) -> list[str]:
@@ -648,7 +697,7 @@ def test_companies_are_read_and_deleted(zoho: FakeZoho, connect: Callable[..., Z
 def test_notes_of_deals_and_accounts_are_read_by_second_without_a_depth_limit(
     zoho: FakeZoho, connect: Callable[..., ZohoConnector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "ROWS_PER_LIST", 10)
+    monkeypatch.setattr(coql, "ROWS_PER_LIST", 10)
     zoho.rows["Notes"] = {}
     for number in range(75):
         zoho.rows["Notes"][number + 1] = {
@@ -839,7 +888,7 @@ def test_rows_out_of_order_stop_the_walk(zoho: FakeZoho, connect: Callable[..., 
 def test_a_repeated_page_token_stops_the_list(
     zoho: FakeZoho, connect: Callable[..., ZohoConnector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "ROWS_PER_LIST", 2)
+    monkeypatch.setattr(coql, "ROWS_PER_LIST", 2)
     row = {"Note_Content": "x", "Parent_Id": {"id": "7"}, "$se_module": "Deals", "Modified_Time": wire(START)}
     zoho.rows["Notes"] = {number: {**row, "id": str(number)} for number in range(1, 8)}
     zoho.change_answer = lambda body: {**body, "info": {**body["info"], "next_page_token": "2"}}
@@ -850,7 +899,7 @@ def test_a_repeated_page_token_stops_the_list(
 def test_an_expired_page_token_is_replaced(
     zoho: FakeZoho, connect: Callable[..., ZohoConnector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "ROWS_PER_LIST", 2)
+    monkeypatch.setattr(coql, "ROWS_PER_LIST", 2)
     row = {"Note_Content": "x", "Parent_Id": {"id": "7"}, "$se_module": "Deals", "Modified_Time": wire(START)}
     zoho.rows["Notes"] = {number: {**row, "id": str(number)} for number in range(1, 8)}
     walk = connect().read(Kind.NOTE)
@@ -883,6 +932,9 @@ def test_a_reader_that_stops_early_leaves_the_connection_usable(
 def test_a_deletion_without_a_readable_time_is_still_told(
     zoho: FakeZoho, connect: Callable[..., ZohoConnector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zoho.refuses["/Deals/deleted"] = (200, {"data": [{"id": "5", "deleted_time": "?"}], "info": {}})
+    zoho.refuses["/Deals/deleted"] = (
+        200,
+        {"data": [{"id": "5", "deleted_time": "?"}], "info": {"more_records": False}},
+    )
     pages = list(connect().read(Kind.DEAL))
     assert [(stone.ref.id, stone.at) for stone in pages[-1].tombstones] == [("5", None)]

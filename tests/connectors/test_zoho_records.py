@@ -15,9 +15,10 @@ from hypothesis import strategies as some
 
 from crmkit.connectors import translate
 from crmkit.connectors.http import _DECODER
-from crmkit.connectors.zoho import columns, history, queries, records
-from crmkit.connectors.zoho.history import Stamp
-from crmkit.connectors.zoho.records import NO_NAMES, Reading, row_id
+from crmkit.connectors.zoho import columns, coql, periods, stages
+from crmkit.connectors.zoho.periods import Stamp
+from crmkit.connectors.zoho.records import Reading, note_parent, row_id
+from crmkit.connectors.zoho.stages import NO_NAMES
 from crmkit.connectors.zoho.walks import tombstones
 from crmkit.model import (
     Company,
@@ -48,7 +49,7 @@ def stage_field() -> dict[str, Any]:
 
 
 def test_the_recorded_deals_are_read_without_loss() -> None:
-    reading = Reading("z", names=records.names(stage_field(), []), currency="KES", url="https://crm/")
+    reading = Reading("z", names=stages.names(stage_field(), []), currency="KES", url="https://crm/")
     rows = payload("deals_list_200")["data"]
     (won, fresh, odd), unreadable = translate.records(Deal, "z", Kind.DEAL, rows, reading.deal, row_id)
     assert unreadable == []
@@ -69,11 +70,11 @@ def test_the_recorded_deals_are_read_without_loss() -> None:
     assert (fresh.companies, fresh.contacts, fresh.last_activity_at) == ((), (), None)
     # An org without pipelines, and a stage that its picklist does not have.
     assert (odd.stage_id, odd.outcome, odd.expected_close) == ("Negotiation", Outcome.OPEN, None)
-    assert {won.pipeline_id, odd.pipeline_id} == {records.ONLY_PIPELINE}
+    assert {won.pipeline_id, odd.pipeline_id} == {stages.ONLY_PIPELINE}
 
 
 def test_the_recorded_single_deal_is_read() -> None:
-    reading = Reading("z", names=records.names(stage_field(), []))
+    reading = Reading("z", names=stages.names(stage_field(), []))
     (deal,), unreadable = translate.records(
         Deal, "z", Kind.DEAL, payload("deal_get_200")["data"], reading.deal, row_id
     )
@@ -130,7 +131,7 @@ def test_the_user_list_is_read() -> None:
 
 def test_the_recorded_note_is_of_a_lead() -> None:
     (row,) = payload("note_get_200")["data"]
-    assert records.note_parent(row) == "Leads"
+    assert note_parent(row) == "Leads"
 
 
 def test_a_note_tells_its_parent_in_either_form() -> None:
@@ -141,7 +142,7 @@ def test_a_note_tells_its_parent_in_either_form() -> None:
 
 def test_the_official_pipelines_are_read() -> None:
     rows = payload("pipelines_get_200")["pipeline"]
-    found = records.pipelines("z", stage_field(), rows)
+    found = stages.pipelines("z", stage_field(), rows)
     assert [one.name for one in found][:2] == ["Standard (JackFer)", "New"]
     first = found[0]
     # These stages are not in the picklist of the other recording: outcome from the map itself.
@@ -152,7 +153,7 @@ def test_the_official_pipelines_are_read() -> None:
 
 
 def test_the_recorded_stage_field_gives_the_only_pipeline() -> None:
-    (pipeline,) = records.pipelines("z", stage_field(), [])
+    (pipeline,) = stages.pipelines("z", stage_field(), [])
     assert [stage.probability for stage in pipeline.stages][:4] == [
         Decimal("0.1"),
         Decimal("0.2"),
@@ -163,7 +164,7 @@ def test_the_recorded_stage_field_gives_the_only_pipeline() -> None:
 
 
 def test_deals_name_a_stage_by_its_actual_value_and_people_by_another() -> None:
-    names = records.names(stage_field(), [])
+    names = stages.names(stage_field(), [])
     assert names.stage_id("Id. Decision Makers") == names.stage_id("Identify Decision Makers")
 
 
@@ -177,22 +178,22 @@ def test_the_deleted_list_is_read_with_permanent_rows() -> None:
 
 def test_a_closed_deal_closed_when_it_entered_its_stage() -> None:
     row = {"id": "1", "Stage": "Closed Won", "Stage_Modified_Time": "2026-05-14T12:56:45+03:00"}
-    fields = Reading("z", names=records.names(stage_field(), [])).deal(row)
+    fields = Reading("z", names=stages.names(stage_field(), [])).deal(row)
     assert fields["closed_at"] == fields["stage_entered_at"] == datetime(2026, 5, 14, 9, 56, 45, tzinfo=UTC)
 
 
 def test_the_stage_history_example_is_stamped_on_leaving() -> None:
     rows = [{**row, "Potential_Name": {"id": "7"}} for row in payload("stage_history_200")["data"]]
-    chains, odd = history.by_deal(rows)
+    chains, odd = periods.by_deal(rows)
     assert odd == []
-    assert history.stamp_of(chains.values()) is Stamp.LEFT
-    told = [step for step in history.steps(chains.values()) if history.is_change(Stamp.LEFT, step[0])]
+    assert periods.stamp_of(chains.values()) is Stamp.LEFT
+    told = [step for step in periods.steps(chains.values()) if periods.is_change(Stamp.LEFT, step[0])]
     (change,), _ = translate.records(
         StageChange,
         "z",
         Kind.STAGE_CHANGE,
         told,
-        lambda step: history.change("z", Stamp.LEFT, NO_NAMES, step),
+        lambda step: periods.change("z", Stamp.LEFT, NO_NAMES, step),
         lambda step: str(step[0]["id"]),
     )
     assert (change.from_stage_id, change.to_stage_id) == ("Qualification", "Needs Analysis")
@@ -202,7 +203,7 @@ def test_the_stage_history_example_is_stamped_on_leaving() -> None:
 def test_history_of_deleted_deals_is_left_out_and_odd_rows_are_kept_apart() -> None:
     gone = {"id": "1", "Potential_Name": None, "Modified_Time": "2026-01-01T00:00:00+00:00"}
     broken = {"id": "2", "Potential_Name": {"id": "7"}, "Modified_Time": "yesterday"}
-    assert history.by_deal([gone, broken]) == ({}, [broken])
+    assert periods.by_deal([gone, broken]) == ({}, [broken])
 
 
 def test_custom_fields_are_typed_by_the_metadata() -> None:
@@ -262,7 +263,7 @@ def test_no_query_asks_for_more_than_fifty_columns() -> None:
     parts=some.integers(-3, 12),
 )
 def test_a_cut_range_covers_every_id_once(last: int, room: int, width: int, parts: int) -> None:
-    ranges = queries.cut(last, last + room, width, parts)
+    ranges = coql.cut(last, last + room, width, parts)
     assert ranges[0][0] == last
     assert ranges[-1][1] == last + room
     assert all(one[1] == following[0] for one, following in pairwise(ranges))
@@ -271,7 +272,7 @@ def test_a_cut_range_covers_every_id_once(last: int, room: int, width: int, part
 
 
 def test_times_in_queries_are_quoted_and_whole_seconds_of_utc() -> None:
-    text = queries.changed_since("Deals", ("id",), datetime(2026, 11, 1, 5, tzinfo=UTC), 200)
+    text = coql.changed_since("Deals", datetime(2026, 11, 1, 5, tzinfo=UTC), 200, ("id",))
     assert text == (
         "select id from Deals where Modified_Time >= '2026-11-01T05:00:00+00:00' "
         "order by Modified_Time asc, id asc limit 200"
@@ -279,10 +280,10 @@ def test_times_in_queries_are_quoted_and_whole_seconds_of_utc() -> None:
 
 
 def test_conditions_are_nested_in_pairs() -> None:
-    text = queries.id_range("Deals", ("Stage",), 5, 9)
+    text = coql.id_range("Deals", 5, 9, ("Stage",))
     assert text == "select Stage from Deals where (id > 5 and id <= 9) order by id asc limit 2000"
 
 
 def test_a_pipeline_listed_for_two_layouts_is_read_once() -> None:
     row = {"id": "1", "display_value": "P", "actual_value": "P", "maps": []}
-    assert len(records.pipelines("z", {}, [row, json.loads(json.dumps(row))])) == 1
+    assert len(stages.pipelines("z", {}, [row, json.loads(json.dumps(row))])) == 1

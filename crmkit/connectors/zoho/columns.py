@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from crmkit.connectors.base import Field
@@ -79,6 +80,7 @@ _STANDARD: Mapping[Kind, tuple[str, ...]] = {
         KEY_FIELD,
     ),
 }
+STANDARD_NAMES = frozenset(name for names in _STANDARD.values() for name in names)
 # Asked for even where the metadata does not list them: every record has them.
 _ALWAYS: Mapping[Kind, frozenset[str]] = {
     Kind.DEAL: frozenset({"Deal_Name", "Stage", "Modified_Time"}),
@@ -129,10 +131,6 @@ class Columns:
 
     passes: tuple[tuple[str, ...], ...]
     custom: tuple[tuple[str, Reader], ...]
-
-    def has(self, name: str) -> bool:
-        """Whether a standard column is read."""
-        return name in self.passes[0]
 
 
 def plan(kind: Kind, metadata: Sequence[Mapping[str, Any]]) -> Columns:
@@ -187,18 +185,26 @@ def lookup_id(value: Any, field: str) -> str | None:
     """The id of a lookup: `{"id", "name"}`, or `None`."""
     if value is None:
         return None
-    if isinstance(value, dict) and isinstance(value.get("id"), str):
-        return value["id"] or None
+    if type(value) is dict:
+        native = value.get("id")
+        if type(native) is str:
+            return native or None
     raise FieldError(field, "is not a lookup")
 
 
 def _whole(value: Any, field: str) -> CustomValue:
+    if type(value) is int:
+        return value
     amount = number(value, field)
     if amount is None:
         return None
     if amount != int(amount):
         raise FieldError(field, "is not a whole number")
     return int(amount)
+
+
+def _number(value: Any, field: str) -> CustomValue:
+    return value if type(value) is Decimal else number(value, field)
 
 
 def _flag(value: Any, field: str) -> CustomValue:
@@ -247,9 +253,9 @@ _READERS: Mapping[str, Reader] = {
     "autonumber": text,
     "bigint": _whole,
     "integer": _whole,
-    "double": number,
-    "percent": number,
-    "currency": number,
+    "double": _number,
+    "percent": _number,
+    "currency": _number,
     "boolean": _flag,
     "date": day,
     "datetime": instant,
@@ -261,7 +267,7 @@ _READERS: Mapping[str, Reader] = {
 _READERS_BY_JSON: Mapping[str, Reader] = {
     "string": text,
     "integer": number,
-    "double": number,
+    "double": _number,
     "long": number,
     "boolean": _flag,
     "jsonarray": _choices,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field as Option
@@ -17,36 +18,32 @@ from crmkit.connectors.base import (
     Field,
     Page,
     Support,
-    Unreadable,
 )
 from crmkit.connectors.http import Http
 from crmkit.connectors.walk import Segment, pack, unpack, walk
-from crmkit.connectors.zoho import columns, queries
-from crmkit.connectors.zoho.access import missing_scopes
-from crmkit.connectors.zoho.client import Client
+from crmkit.connectors.zoho import columns, coql
+from crmkit.connectors.zoho.calls import Calls, Gate, has_ids
+from crmkit.connectors.zoho.coql import Source, chunks
 from crmkit.connectors.zoho.dialect import (
     DOMAINS,
+    MissingPermission,
     ZohoDialect,
     accounts_host,
     api_host,
     hosts_pattern,
     limits,
 )
-from crmkit.connectors.zoho.gate import Gate
-from crmkit.connectors.zoho.lists import read_list
-from crmkit.connectors.zoho.metadata import Metadata, organisation, understood
-from crmkit.connectors.zoho.records import NO_NAMES, Reading, note_parent, pipelines, row_id
-from crmkit.connectors.zoho.source import Raw, Source, chunks
-from crmkit.connectors.zoho.stage_changes import StageHistory
+from crmkit.connectors.zoho.history import StageHistory
+from crmkit.connectors.zoho.lists import Notes
+from crmkit.connectors.zoho.records import Reading, row_id
+from crmkit.connectors.zoho.stages import pipelines
+from crmkit.connectors.zoho.translation import Translation
 from crmkit.connectors.zoho.walks import read_module
+from crmkit.connectors.zoho.workspace import Metadata, missing_scopes, organisation, understood
 from crmkit.errors import MissingScope, UnreadableRecord, Unsupported
 from crmkit.model import (
     AnyRecord,
-    Company,
-    Contact,
-    Deal,
     Kind,
-    Note,
     Owner,
     Ref,
     StageChange,
@@ -56,17 +53,6 @@ from crmkit.model import (
 # Zoho shares 10 calls at once between COQL, sorted lists and large writes, in all editions.
 _CALLS_AT_ONCE = 10
 _TABS = {Kind.DEAL: "Potentials", Kind.COMPANY: "Accounts", Kind.CONTACT: "Contacts"}
-_NOTE_FIELDS = (
-    "Note_Title",
-    "Note_Content",
-    "Owner",
-    "Created_By",
-    "Created_Time",
-    "Modified_Time",
-    "Parent_Id",
-    "$se_module",
-)
-_NOTED = {"Deals", "Accounts"}
 
 
 class ZohoOptions(ConnectorOptions):
@@ -92,10 +78,12 @@ class ZohoConnector(Connector):
 
     A deal's contact is its `Contact_Name`; further contact roles need one call per deal
     and are not read. Notes on anything but deals and accounts are left out. A merged
-    record is reported as deleted: Zoho does not say which one survived.
+    record is reported as deleted: Zoho does not say which one survived. A merge of accounts
+    or contacts moves the links of deals without changing the deals (inferred), so only a
+    whole read sees it; the same goes for records restored from the recycle bin.
 
     A whole read of stage changes gives `from_stage_id` only where the row itself tells it;
-    `history` and incremental reads give it always.
+    `history` gives it always, and so do increments where COQL takes the module.
     """
 
     name = "zoho"
@@ -143,21 +131,24 @@ class ZohoConnector(Connector):
             in_flight=max(self._in_flight, 4),
         )
         self._dialect.use(http)
-        self._client = Client(http, self._dialect, gate)
-        self._metadata = Metadata(self._client, context.clock)
-        self._history = StageHistory(self._client, self._metadata, context, in_flight=self._in_flight)
+        self._calls = Calls(http, gate)
+        self._metadata = Metadata(self._calls, context.clock)
+        self._notes = Notes(self._calls, context.connection)
+        self._history = StageHistory(self._calls, self._metadata, context, in_flight=self._in_flight)
 
     def check(self) -> Workspace:
         lacking: Sequence[str] = ()
         org: Mapping[str, Any] = {}
         answer = None
         try:
-            answer = self._client.listing("/org")
+            answer = self._calls.listing("/org")
             org = organisation(answer)
+        except MissingPermission:
+            raise
         except MissingScope:
             lacking = ("ZohoCRM.org.READ",)
         _, extra = self._dialect.tokens.current()
-        lacking = tuple(dict.fromkeys((*lacking, *missing_scopes(self._client, extra.get("scope")))))
+        lacking = tuple(dict.fromkeys((*lacking, *missing_scopes(self._calls, extra.get("scope")))))
         if lacking:
             raise MissingScope(f"{self.context.connection}: the credentials lack {', '.join(lacking)}")
         base = org.get("iso_code")
@@ -179,7 +170,7 @@ class ZohoConnector(Connector):
         # The contract does not show its type: a flag or a word.
         if org.get("mc_status") in (True, "enabled"):
             try:
-                rows = self._client.listing("/org/currencies").rows
+                rows = self._calls.listing("/org/currencies").rows
             except MissingScope:
                 rows = []  # only a nicety: deals name their own currency
             codes += [row["iso_code"] for row in rows if row.get("is_active") is not False]
@@ -191,7 +182,7 @@ class ZohoConnector(Connector):
         if kind is Kind.OWNER:
             return self._read_owners(since)
         if kind is Kind.NOTE:
-            return self._read_notes(since)
+            return self._notes.read(since)
         if kind is Kind.STAGE_CHANGE:
             return self._history.read(since)
         return self._read_module(kind, since)
@@ -208,61 +199,17 @@ class ZohoConnector(Connector):
         )
 
     def _source(self, kind: Kind) -> Source:
-        module = columns.MODULES[kind]
-        # One set of columns for a whole read, whatever is set up anew meanwhile.
-        pinned: list[columns.Columns] = []
+        rows = Translation(self._metadata, self.context.connection, kind, partial(self._tab, kind))
+        return Source(self._calls, columns.MODULES[kind], passes=rows.passes, translate=rows, deleted=True)
 
-        def passes() -> Sequence[Sequence[str]]:
-            if not pinned:
-                pinned.append(self._metadata.columns(kind, module))
-            return pinned[0].passes
-
-        reading: list[Reading] = []
-        renamed = False
-
-        def pages(rows: Sequence[Raw]) -> tuple[Sequence[AnyRecord], list[Unreadable]]:
-            nonlocal renamed
-            if not rows:
-                return [], []
-            passes()
-            if not reading:
-                reading.append(self._reading(kind, pinned[0]))
-            if kind is Kind.DEAL and not renamed and not reading[0].names.know(rows):
-                # A pipeline or stage may have been added or renamed since the names were read.
-                renamed = True
-                self._metadata.forget_names()
-                reading[0] = self._reading(kind, pinned[0])
-            return self._translated(kind, reading[0], rows)
-
-        return Source(self._client, module, passes=passes, translate=pages, deleted=True)
-
-    def _reading(self, kind: Kind, plan: columns.Columns | None = None) -> Reading:
-        org = self._metadata.org()
-        return Reading(
-            self.context.connection,
-            custom=plan.custom if plan else (),
-            names=self._metadata.names() if kind is Kind.DEAL else NO_NAMES,
-            currency=org.get("iso_code"),
-            url=self._url(org, kind),
-        )
-
-    def _url(self, org: Mapping[str, Any], kind: Kind) -> str | None:
+    def _tab(self, kind: Kind, org: Mapping[str, Any]) -> str | None:
+        """Where records of a kind are in Zoho's UI; not known for sandboxes."""
         options = self.options
         if options.base_url or options.environment != "production" or not org.get("zgid"):
             return None
         centre = options.data_centre
         host = "crm.zohocloud.ca" if centre == "ca" else f"crm.zoho.{DOMAINS[centre]}"
         return f"https://{host}/crm/org{org['zgid']}/tab/{_TABS[kind]}/"
-
-    def _translated(
-        self, kind: Kind, reading: Reading, rows: Sequence[Raw]
-    ) -> tuple[Sequence[AnyRecord], list[Unreadable]]:
-        connection = self.context.connection
-        if kind is Kind.DEAL:
-            return translate.records(Deal, connection, kind, rows, reading.deal, row_id)
-        if kind is Kind.COMPANY:
-            return translate.records(Company, connection, kind, rows, reading.company, row_id)
-        return translate.records(Contact, connection, kind, rows, reading.contact, row_id)
 
     def _read_pipelines(self) -> Iterator[Page]:
         self._metadata.forget_names()
@@ -275,14 +222,14 @@ class ZohoConnector(Connector):
         if at["phase"] == "done":
             at = {"phase": "users", "type": "AllUsers", "page": 1}
         while True:
-            params = {"type": at["type"], "page": at["page"], "per_page": 200}
-            answer = self._client.listing("/users", params)
+            params = {"type": at["type"], "page": at["page"], "per_page": coql.ROWS_PER_LIST}
+            answer = self._calls.listing("/users", params, check=has_ids)
             reading = Reading(self.context.connection)
             found, unreadable = translate.records(
                 Owner, self.context.connection, Kind.OWNER, answer.rows, reading.owner, row_id
             )
             last = False
-            if answer.more and answer.rows:
+            if answer.more:
                 at = {**at, "page": at["page"] + 1}
             elif at["type"] == "AllUsers":
                 at = {"phase": "users", "type": "DeletedUsers", "page": 1}
@@ -291,25 +238,6 @@ class ZohoConnector(Connector):
             yield Page(records=found, unreadable=unreadable, cursor=pack(at), last=last, whole=last)
             if last:
                 return
-
-    def _read_notes(self, since: str | None) -> Iterator[Page]:
-        return read_list(
-            self._client,
-            "Notes",
-            self.context.connection,
-            since,
-            fields=_NOTE_FIELDS,
-            in_order=True,
-            translate=self._note_page,
-        )
-
-    def _note_page(self, rows: Sequence[Raw]) -> Page:
-        mine = [row for row in rows if _is_noted(row)]
-        reading = Reading(self.context.connection)
-        found, unreadable = translate.records(
-            Note, self.context.connection, Kind.NOTE, mine, reading.note, row_id
-        )
-        return Page(records=found, unreadable=unreadable)
 
     def get(self, refs: Sequence[Ref]) -> Sequence[AnyRecord]:
         found: list[AnyRecord] = []
@@ -329,8 +257,8 @@ class ZohoConnector(Connector):
             return []
         if kind is Kind.STAGE_CHANGE:
             return self._history.get(real)
-        read = self._get_notes if kind is Kind.NOTE else self._get_records(kind)
-        segments = [{"ids": list(some)} for some in chunks(real, queries.IDS_PER_QUERY)]
+        read = self._notes.get if kind is Kind.NOTE else self._get_records(kind)
+        segments = [{"ids": list(some)} for some in chunks(real, coql.IDS_PER_QUERY)]
 
         def step(segment: Segment) -> tuple[Page, Sequence[Segment]]:
             return read(segment["ids"]), ()
@@ -352,10 +280,6 @@ class ZohoConnector(Connector):
 
         return read
 
-    def _get_notes(self, ids: Sequence[str]) -> Page:
-        params = {"ids": ",".join(ids), "fields": ",".join(_NOTE_FIELDS)}
-        return self._note_page(self._client.listing("/Notes", params).rows)
-
     def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
         return self._history.of([ref.id for ref in deals if ref.id.isascii() and ref.id.isdigit()])
 
@@ -365,11 +289,4 @@ class ZohoConnector(Connector):
         return [columns.to_field(meta) for meta in self._metadata.fields(columns.MODULES[kind])]
 
     def close(self) -> None:
-        self._client.http.close()
-
-
-def _is_noted(row: Raw) -> bool:
-    try:
-        return note_parent(row) in _NOTED
-    except translate.FieldError:
-        return True  # so that it is reported as unreadable and not left out in silence
+        self._calls.http.close()

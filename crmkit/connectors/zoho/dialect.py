@@ -16,7 +16,7 @@ from crmkit.connectors.base import Context
 from crmkit.connectors.http import Answer, Call, Http, retry_after
 from crmkit.connectors.oauth import Grant, Tokens
 from crmkit.connectors.pacing import Bucket, Limit, Pacer, Window
-from crmkit.connectors.zoho.gate import Gate
+from crmkit.connectors.zoho.calls import Gate
 from crmkit.errors import (
     AccessDenied,
     BadAnswer,
@@ -71,15 +71,6 @@ SCOPES: Mapping[str, str] = {
     # COQL needs its own scope and the one of the module; Zoho does not say which is missing.
     "POST /crm/v8/coql": "ZohoCRM.coql.READ or the READ scope of the module",
 }
-# Where the rows of an answer are, by call; everything else is under `data`.
-_ROWS_KEY: Mapping[str, str] = {
-    "GET /crm/v8/org": "org",
-    "GET /crm/v8/org/currencies": "currencies",
-    "GET /crm/v8/users": "users",
-    "GET /crm/v8/settings/fields": "fields",
-    "GET /crm/v8/settings/layouts": "layouts",
-    "GET /crm/v8/settings/pipeline": "pipeline",
-}
 
 
 class ZohoRefused(Rejected):
@@ -89,6 +80,12 @@ class ZohoRefused(Rejected):
         super().__init__(message)
         self.code = code
         self.details = details
+
+
+class MissingPermission(MissingScope):
+    """The profile of the Zoho user lacks a right; no scope would help."""
+
+    hint = "Grant the permission to the profile of this Zoho user."
 
 
 def limits() -> dict[str, Limit]:
@@ -155,6 +152,7 @@ class ZohoDialect:
         else:
             token, extra = self.tokens.current()
         self._thread.token = token
+        self._gate.enter()
         # The prefix is Zoho's own, whatever `token_type` says.
         headers = {**call.headers, "Authorization": f"Zoho-oauthtoken {token}"}
         return replace(call, path=self._api_base(extra) + call.path, headers=headers)
@@ -182,34 +180,9 @@ class ZohoDialect:
     def error(self, call: Call, answer: Answer) -> CrmkitError | None:
         if call.label == TOKEN_LABEL:
             return self._token_error(answer)
-        if answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            return None
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            return self._refusal(call, answer, answer.try_json())
-        try:
-            body = answer.mapping()
-        except BadAnswer as error:
-            return error
-        rows = body.get(_ROWS_KEY.get(call.label, "data"))
-        if not isinstance(rows, list):
-            return self._refusal(call, answer, body) or BadAnswer(
-                f"{answer.what}: the answer has no list of rows ({answer.shape()})"
-            )
-        info = body.get("info")
-        count = info.get("count") if isinstance(info, dict) else None
-        if isinstance(count, int) and count > len(rows):
-            return BadAnswer(f"{answer.what}: {count} rows are promised, {len(rows)} came")
-        self._gate.succeeded()
-        self._thread.decoded = (answer, body, rows)
-        return None
-
-    def decoded(self, answer: Answer) -> tuple[dict[str, Any], list[Any]]:
-        """Body and rows of the answer that this thread got last; empty for 204 and 304."""
-        if answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            return {}, []
-        _, body, rows = self._thread.decoded
-        self._thread.decoded = None
-        return body, rows
+        if answer.status < HTTPStatus.BAD_REQUEST:
+            return None  # whether it holds what was asked for is seen where its rows are read
+        return self._refusal(call, answer)
 
     def _refresh(self, refresh_token: SecretStr) -> Grant:
         assert self._http is not None  # `use` is called when the connector is built
@@ -263,8 +236,8 @@ class ZohoDialect:
             hint = None
         return AccessDenied(text, hint=hint)
 
-    def _refusal(self, call: Call, answer: Answer, body: Any) -> CrmkitError | None:
-        code, message, details = _envelope(body)
+    def _refusal(self, call: Call, answer: Answer) -> CrmkitError | None:
+        code, message, details = _envelope(answer.try_json())
         status = answer.status
         text = (
             f"{answer.what}: HTTP {status} {code}: {self._short(message)}"
@@ -291,10 +264,7 @@ class ZohoDialect:
         if code in _NO_RIGHT_CODES:
             rights = details.get("permissions")
             named = ", ".join(map(str, rights)) if isinstance(rights, list) else str(rights or "a permission")
-            return MissingScope(
-                f"{text} ({self._short(named)})",
-                hint="Grant the permission to the profile of this Zoho user.",
-            )
+            return MissingPermission(f"{text} ({self._short(named)})")
         if code == "NOT_SUPPORTED" and call.label == "GET /crm/v8/Notes":
             return Unsupported(
                 f"{text}: Zoho lists all notes to administrators only",

@@ -1,4 +1,4 @@
-"""What an org has set up: fields, pipelines, currency. Read once and kept for a short while."""
+"""What an org has set up, read once and kept for a short while; and what the credentials may do."""
 
 from __future__ import annotations
 
@@ -8,22 +8,37 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from crmkit.connectors.clock import Clock
-from crmkit.connectors.zoho.client import Client, Rows
+from crmkit.connectors.zoho.calls import Calls, Rows, has_ids
 from crmkit.connectors.zoho.columns import Columns, plan
-from crmkit.connectors.zoho.records import Names, names
-from crmkit.errors import BadAnswer
+from crmkit.connectors.zoho.dialect import MissingPermission
+from crmkit.connectors.zoho.stages import Names, names
+from crmkit.errors import BadAnswer, MissingScope
 from crmkit.model import Kind
 
 T = TypeVar("T")
 # Less than the overlap of two reads, so that a value written into a new field is not missed.
 _KEPT_SECONDS = 30.0
+_MODULE_SCOPES = {
+    "Deals": "ZohoCRM.modules.deals.READ",
+    "Accounts": "ZohoCRM.modules.accounts.READ",
+    "Contacts": "ZohoCRM.modules.contacts.READ",
+}
+NEEDED = (
+    "ZohoCRM.org.READ",
+    "ZohoCRM.users.READ",
+    *_MODULE_SCOPES.values(),
+    "ZohoCRM.settings.fields.READ",
+    "ZohoCRM.settings.layouts.READ",
+    "ZohoCRM.settings.pipeline.READ",
+    "ZohoCRM.coql.READ",
+)
 
 
 class Metadata:
     """The setup of an org, loaded when it is asked for."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
-        self._client = client
+    def __init__(self, calls: Calls, clock: Clock) -> None:
+        self._calls = calls
         self._clock = clock
         self._lock = threading.RLock()
         self._kept: dict[str, tuple[float, Any]] = {}
@@ -32,7 +47,7 @@ class Metadata:
         """The metadata of all fields of a module."""
         return self._keep(
             f"fields {module}",
-            lambda: self._client.listing("/settings/fields", {"module": module}).rows,
+            lambda: self._calls.listing("/settings/fields", {"module": module}).rows,
         )
 
     def columns(self, kind: Kind, module: str) -> Columns:
@@ -64,7 +79,7 @@ class Metadata:
 
     def org(self) -> Mapping[str, Any]:
         """The org itself."""
-        return self._keep("org", lambda: organisation(self._client.listing("/org")))
+        return self._keep("org", lambda: organisation(self._calls.listing("/org")))
 
     def load(self, *, deals: bool, module: str) -> None:
         """Read what one module needs, in as few rounds as possible."""
@@ -82,11 +97,11 @@ class Metadata:
                 self._kept.pop(key, None)
 
     def _read_pipelines(self) -> Sequence[Mapping[str, Any]]:
-        layouts = self._client.listing("/settings/layouts", {"module": "Deals"}).rows
+        layouts = self._calls.listing("/settings/layouts", {"module": "Deals"}, check=has_ids).rows
         found: list[Mapping[str, Any]] = []
         for layout in layouts:
             # 204 where sales pipelines are off (inferred), which gives no rows.
-            found += self._client.listing("/settings/pipeline", {"layout_id": layout["id"]}).rows
+            found += self._calls.listing("/settings/pipeline", {"layout_id": layout["id"]}).rows
         return found
 
     def _keep(self, key: str, read: Callable[[], T]) -> T:
@@ -104,9 +119,9 @@ def organisation(answer: Rows) -> Mapping[str, Any]:
     """The one org of an answer.
 
     Raises:
-        BadAnswer: There is none.
+        BadAnswer: There is none, or it has no id.
     """
-    if not answer.rows:
+    if not answer.rows or not (answer.rows[0].get("zgid") or answer.rows[0].get("id")):
         raise BadAnswer("Zoho did not say which org this is")
     return answer.rows[0]
 
@@ -121,3 +136,64 @@ def understood(what: str, read: Callable[[], T]) -> T:
         return read()
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadAnswer(f"the {what} of this org have an unexpected shape ({error!r:.100})") from error
+
+
+def missing_scopes(calls: Calls, granted: str | None) -> Sequence[str]:
+    """The needed scopes that the credentials lack.
+
+    Args:
+        calls: Sends a small call per scope, if there is no other way to tell.
+        granted: The scopes as the token endpoint told them; only some data centres do.
+
+    Raises:
+        MissingPermission: The user's profile lacks a right, whatever the scopes.
+    """
+    if granted:
+        have = granted.replace(",", " ").split()
+        return [scope for scope in NEEDED if not any(covers(one, scope) for one in have)]
+    return _found_out(calls)
+
+
+def covers(granted: str, needed: str) -> bool:
+    """Whether a scope includes another: `ZohoCRM.modules.ALL` has `ZohoCRM.modules.deals.READ`."""
+    *mine, right = granted.lower().split(".")
+    *wanted, act = needed.lower().split(".")
+    return right in {"all", act} and wanted[: len(mine)] == mine
+
+
+def _found_out(calls: Calls) -> Sequence[str]:
+    def pipelines() -> None:
+        try:
+            layouts = calls.listing("/settings/layouts", {"module": "Deals"}).rows
+        except MissingScope:
+            return  # the other try names that one; without a layout there is nothing to ask for
+        for layout in layouts[:1]:
+            calls.listing("/settings/pipeline", {"layout_id": layout["id"]})
+
+    tries: dict[str, Callable[[], Any]] = {
+        "ZohoCRM.org.READ": lambda: calls.listing("/org"),
+        "ZohoCRM.users.READ": lambda: calls.listing("/users", {"type": "CurrentUser"}),
+        "ZohoCRM.settings.fields.READ": lambda: calls.listing("/settings/fields", {"module": "Deals"}),
+        "ZohoCRM.settings.layouts.READ": lambda: calls.listing("/settings/layouts", {"module": "Deals"}),
+        "ZohoCRM.settings.pipeline.READ": pipelines,
+        "ZohoCRM.coql.READ": lambda: calls.query("select id from Deals where id > 0 order by id asc limit 1"),
+    }
+    for module, scope in _MODULE_SCOPES.items():
+        tries[scope] = _first_of(calls, module)
+
+    def lacks(scope: str) -> bool:
+        try:
+            tries[scope]()
+        except MissingPermission:
+            raise
+        except MissingScope:
+            return True
+        return False
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        lacking = list(pool.map(lacks, NEEDED))
+    return [scope for scope, lack in zip(NEEDED, lacking, strict=True) if lack]
+
+
+def _first_of(calls: Calls, module: str) -> Callable[[], Any]:
+    return lambda: calls.listing(f"/{module}", {"fields": "id", "per_page": 1})
