@@ -1,8 +1,29 @@
-"""The Bitrix24 connector against a small portal that keeps state and speaks the wire format."""
+"""The Bitrix24 connector against a small portal that keeps state and speaks the wire format.
+
+Which test holds which trap of the contract's summary:
+
+ 1  addresses_that_may_get_the_credential, the_token_goes_into_the_body_and_is_renewed_only_after_a_refusal
+ 2  only_the_fields_that_are_read_are_asked_for, a_deal_is_read_with_everything_it_holds
+ 3  a_walk_ends_right_around_the_page_and_batch_size, rows_that_appear_and_vanish_meanwhile_hide_no_others
+ 4  a_refusal_after_a_full_page_is_not_taken_for_the_end, a_chain_that_stops_without_a_word_goes_on_...
+ 5  a_rate_refusal_is_waited_out, the_work_limit_inside_a_batch_waits_for_its_reset_and_goes_on
+ 6  a_method_near_its_work_limit_is_left_alone_until_the_reset, batches_are_left_alone_too_...
+ 7  pipelines_come_with_their_own_stage_directories
+ 8  the_outcome_is_the_stages_semantics_and_the_close_its_last_move
+ 9  (moving a deal to another pipeline: writing)
+10  a_shifted_bound_loses_nothing_when_the_shift_is_unknown, the_mark_is_the_servers_time_before_...
+11  deletions_show_only_as_absence_from_a_complete_read
+12  the_key_is_ours_only_with_our_prefix (finding and creating by it: writing)
+13  errors_are_told_by_their_code_in_any_case (payloads), refused_credentials_are_told_by_code_not_by_status
+14  no_company_and_no_contact_come_in_several_spellings, a_field_that_the_portal_left_out_is_not_taken_...,
+    an_unknown_filter_field_is_not_taken_for_the_end
+15  get_does_not_take_a_deal_out_of_reach_for_a_deleted_one, check_says_when_the_user_is_no_administrator
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -65,6 +86,7 @@ class Portal:
         self.comments: list[dict[str, Any]] = []
         self.categories: list[dict[str, Any]] = [{"id": 0, "name": "General", "sort": 300, "isDefault": "Y"}]
         self.statuses: dict[str, list[dict[str, Any]]] = {"DEAL_STAGE": [], "DEAL_STAGE_0": []}
+        self.hidden: set[int] = set()
         self.scopes = {"crm", "user"}
         self.admin = True
         self.requests: list[dict[str, Any]] = []
@@ -171,6 +193,8 @@ class Portal:
                 "start": started.timestamp(),
                 "finish": started.timestamp(),
                 "duration": self.duration,
+                "operating": self.operating.get("batch", 0),
+                "operating_reset_at": started.timestamp() + 600,
                 "date_start": started.astimezone().isoformat(),
             },
         }
@@ -181,8 +205,19 @@ class Portal:
         if method.startswith("user.") and "user" not in self.scopes:
             raise Refused("insufficient_scope")
         if method == "crm.item.list":
-            rows = list(self.items[int(params["entityTypeId"])].values())
+            rows = [
+                row
+                for row in self.items[int(params["entityTypeId"])].values()
+                if row["id"] not in self.hidden
+            ]
             return self.listed(rows, params, "id", wrap=True)
+        if method == "crm.item.get":
+            found = self.items[int(params["entityTypeId"])].get(int(params["id"]))
+            if found is None:
+                raise Refused("NOT_FOUND", "Element not found")
+            if found["id"] in self.hidden:
+                raise Refused("ACCESS_DENIED", "Access denied.")
+            return {"result": {"item": found}}
         if method == "crm.item.fields":
             return {"result": {"fields": self.fields[int(params["entityTypeId"])] or []}}
         if method == "crm.stagehistory.list":
@@ -265,8 +300,9 @@ def number(value: Any) -> Any:
 def php(query: str, values: dict[str, Any]) -> dict[str, Any]:
     """PHP's parse_str, with `$result[...]` replaced; a path that leads nowhere gives an array."""
     params: dict[str, Any] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True, strict_parsing=True):
-        if match := REFERENCE.fullmatch(value):
+    for name, text in parse_qsl(query, keep_blank_values=True, strict_parsing=True):
+        value: Any = text
+        if match := REFERENCE.fullmatch(text):
             found: Any = values
             for part in re.findall(r"\[([^\]]+)\]", match[1]):
                 try:
@@ -375,9 +411,9 @@ def test_a_page_out_of_order_is_asked_for_again_and_then_refused(portal, make_co
     portal.deal(1)
     portal.deal(2)
     portal.items[2] = {1: portal.items[2][1], 2: {**portal.items[2][2], "id": 1}}
-    with pytest.raises(IncompleteRead, match="out of order"):
+    with pytest.raises(BadAnswer, match="out of order"):
         everything(portal.connector(make_context).read(Kind.DEAL))
-    assert len(portal.requests) == 1 + 5
+    assert len(portal.requests) == 1 + 5 + 5
 
 
 def test_an_unknown_filter_field_is_not_taken_for_the_end(portal, make_context):
@@ -585,6 +621,32 @@ def test_a_method_near_its_work_limit_is_left_alone_until_the_reset(portal, make
     assert sum(clock.slept) == pytest.approx(600)
 
 
+def test_batches_are_left_alone_too_where_they_are_what_the_portal_charges(portal, make_context, clock):
+    portal.operating["batch"] = 450.0
+    clock._now = portal.now
+    portal.deal(1)
+    everything(portal.connector(make_context).read(Kind.DEAL))
+    assert sum(clock.slept) == pytest.approx(600)
+
+
+def test_the_work_limit_is_waited_for_also_where_no_limits_are_kept(portal, make_context, clock):
+    portal.mock.add_callback(responses.POST, re.compile(r"http://127.*/batch$"), portal.answer)
+    portal.deal(1)
+    refusals = iter([True, True])
+
+    def refuse(key: str, method: str, params: Any) -> None:
+        if key == "p0" and next(refusals, False):
+            raise Refused("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.")
+
+    portal.faults.append(refuse)
+    clock._now = portal.now
+    context = make_context("b24", webhook_url="http://127.0.0.1:8104/rest/7/abc/")
+    unpaced = Context("b24", context.secrets, clock=clock, pace=False)
+    records, _ = everything(Bitrix24Connector(unpaced, Bitrix24Options()).read(Kind.DEAL))
+    assert ids(records) == [1]
+    assert sum(clock.slept) >= 600
+
+
 def test_a_portal_without_a_work_limit_is_not_waited_for(portal, make_context, clock):
     portal.operating["crm.item.list"] = 450.0
     portal.deal(1)
@@ -629,6 +691,25 @@ def test_a_html_page_of_an_overloaded_front_end_is_retried(portal, make_context)
     def front(request: Any, body: Any) -> Any:
         status, text = next(answers, (0, ""))
         return (status, {"Content-Type": "text/html"}, text) if status else None
+
+    portal.fronts.append(front)
+    records, _ = everything(portal.connector(make_context).read(Kind.DEAL))
+    assert ids(records) == [1]
+
+
+@pytest.mark.parametrize("method", ["crm.item.list", "crm.item.fields"])
+@pytest.mark.parametrize("odd", [None, "text", {"other": 1}])
+def test_a_result_of_the_wrong_shape_is_asked_for_again(portal, make_context, method, odd):
+    portal.deal(1)
+    wrong = iter([True])
+
+    def front(request: Any, body: Any) -> Any:
+        answer = portal.batch(body)
+        if next(wrong, False):
+            for key, text in body["cmd"].items():
+                if text.startswith(method):
+                    answer["result"]["result"][key] = odd
+        return 200, {}, json.dumps(answer)
 
     portal.fronts.append(front)
     records, _ = everything(portal.connector(make_context).read(Kind.DEAL))
@@ -808,6 +889,15 @@ def raised(answer: Any) -> Any:
     return answer
 
 
+def test_the_transport_log_holds_no_credentials(portal, make_context, caplog):
+    connector = portal.connector(make_context)
+    connector.check()
+    with caplog.at_level("DEBUG", logger="urllib3.connectionpool"):
+        logging.getLogger("urllib3.connectionpool").debug("POST /rest/7/%s/batch", CODE)
+    connector.close()
+    assert CODE not in caplog.text
+
+
 def test_labels_hold_no_credentials(portal, make_context):
     context = make_context("b24", webhook_url=WEBHOOK)
     Bitrix24Connector(context, Bitrix24Options()).check()
@@ -948,6 +1038,36 @@ def test_a_refused_renewal_asks_for_a_new_login(portal, make_context, status, bo
     assert len(endpoint.asked) == 1
 
 
+def test_a_token_endpoint_that_moved_is_asked_at_its_new_address(portal, make_context):
+    endpoint = TokenEndpoint(portal)
+    moved = "https://oauth.bitrix24.tech/oauth/token/"
+    portal.mock.add_callback(responses.POST, moved, endpoint.token)
+    portal.mock.replace(
+        responses.CallbackResponse(
+            responses.POST,
+            "https://oauth.bitrix.info/oauth/token/",
+            callback=lambda request: (302, {"Location": moved}, ""),
+        )
+    )
+    oauth(make_context).check()
+    assert [asked["refresh_token"] for asked in endpoint.asked] == ["refresh0"]
+    assert {url.rpartition("/rest/")[0] for url in portal.urls} == {f"https://{HOST}"}
+
+
+def test_a_token_endpoint_that_moved_elsewhere_gets_no_secrets(portal, make_context):
+    endpoint = TokenEndpoint(portal)
+    portal.mock.replace(
+        responses.CallbackResponse(
+            responses.POST,
+            "https://oauth.bitrix.info/oauth/token/",
+            callback=lambda request: (302, {"Location": "https://evil.example/oauth/token/"}, ""),
+        )
+    )
+    with pytest.raises(ConfigError, match=r"evil\.example"):
+        oauth(make_context).check()
+    assert endpoint.asked == []
+
+
 def test_other_refusals_do_not_renew_the_token(portal, make_context):
     endpoint = TokenEndpoint(portal)
     portal.fronts.insert(0, lambda request, body: (401, {}, '{"error":"invalid_token"}'))
@@ -1085,6 +1205,24 @@ def test_an_impossible_value_spoils_its_own_record_only(portal, make_context, fi
     assert [(one.ref.id, one.field) for one in page.unreadable] == [("2", field)]
 
 
+@pytest.mark.parametrize(
+    "name", ["title", "stageId", "categoryId", "opportunity", "currencyId", "assignedById", "updatedTime"]
+)
+def test_a_field_that_the_portal_left_out_is_not_taken_for_an_empty_one(portal, make_context, name):
+    del portal.deal(1)[name]
+    (page,) = portal.connector(make_context).read(Kind.DEAL)
+    assert [(one.ref.id, one.field, one.reason) for one in page.unreadable] == [("1", name, "is missing")]
+
+
+def test_a_deal_that_says_neither_its_stage_group_nor_whether_it_is_closed_is_not_taken_for_open(
+    portal, make_context
+):
+    row = portal.deal(1)
+    del row["stageSemanticId"], row["closed"]
+    (page,) = portal.connector(make_context).read(Kind.DEAL)
+    assert [one.field for one in page.unreadable] == ["closed"]
+
+
 def test_a_closed_deal_that_does_not_say_how_it_ended_is_set_aside(portal, make_context):
     portal.deal(1, closed="Y", stageSemanticId=None)
     (page,) = portal.connector(make_context).read(Kind.DEAL)
@@ -1203,6 +1341,34 @@ def test_fewer_owners_than_promised_are_an_incomplete_read(portal, make_context)
         everything(portal.connector(make_context).read(Kind.OWNER))
 
 
+@pytest.mark.parametrize("total", [0, 51])
+def test_a_list_that_counts_wrongly_is_read_to_its_end(portal, make_context, total):
+    portal.users = [user(native) for native in range(1, 161)]
+
+    def front(request: Any, body: Any) -> Any:
+        answer = portal.batch(body)
+        answer["result"]["result_total"] = dict.fromkeys(answer["result"]["result"], total)
+        return 200, {}, json.dumps(answer)
+
+    portal.fronts.append(front)
+    records, _ = everything(portal.connector(make_context).read(Kind.OWNER))
+    assert ids(records) == list(range(1, 161))
+
+
+def test_a_comment_that_vanishes_between_two_pages_hides_no_other(portal, make_context):
+    portal.deal(1)
+    portal.comments = [comment(native, 1) for native in range(1, 121)]
+    vanishing = iter([True])
+
+    def vanish(key: str, method: str, params: Any) -> None:
+        if params.get("start") == "50" and next(vanishing, False):
+            del portal.comments[:10]
+
+    portal.faults.append(vanish)
+    records, _ = everything(portal.connector(make_context).read(Kind.NOTE))
+    assert set(ids(records)) >= set(range(11, 121))
+
+
 def comment(native: int, deal: int) -> dict[str, Any]:
     return {
         "ID": str(native),
@@ -1315,7 +1481,27 @@ def test_get_takes_one_request_for_many_records_and_leaves_out_missing_ones(port
     refs.append(Ref("b24", Kind.DEAL, "not-a-number"))
     records = portal.connector(make_context).get(refs)
     assert [int(one.ref.id) for one in records] == list(range(130, 0, -1))
-    assert len(portal.requests) == 1
+    assert [len(body["cmd"]) for body in portal.requests] == [1 + 3, 1]
+
+
+def test_get_does_not_take_a_deal_out_of_reach_for_a_deleted_one(portal, make_context):
+    portal.deal(1)
+    portal.deal(2)
+    portal.hidden = {2}
+    refs = [Ref("b24", Kind.DEAL, str(native)) for native in (1, 2, 3)]
+    with pytest.raises(MissingScope, match="deal: 1 no longer listed") as caught:
+        portal.connector(make_context).get(refs)
+    assert "administrator" in caught.value.hint
+
+
+def test_get_finds_a_deal_that_a_list_leaves_out_but_that_may_be_read(portal, make_context):
+    portal.deal(1)
+
+    def show(key: str, method: str, params: Any) -> None:
+        portal.hidden = {1} if method == "crm.item.list" else set()
+
+    portal.faults.append(show)
+    assert ids(list(portal.connector(make_context).get([Ref("b24", Kind.DEAL, "1")]))) == [1]
 
 
 def test_get_reads_every_kind(portal, make_context):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from crmkit.connectors.base import (
     Capabilities,
@@ -16,49 +16,31 @@ from crmkit.connectors.base import (
     Field,
     Page,
     Support,
-    Unreadable,
 )
-from crmkit.connectors.bitrix24.batch import PAGE_ROWS, Portal, Results, as_map, command
-from crmkit.connectors.bitrix24.customs import Customs, field_of
-from crmkit.connectors.bitrix24.dialect import connect, portal_address, webhook_address
-from crmkit.connectors.bitrix24.lists import (
-    comments_of,
+from crmkit.connectors.bitrix24.batch import Portal, Results
+from crmkit.connectors.bitrix24.changes import (
     earlier_stages,
-    grouped,
     histories,
-    pipelines,
-    users,
-)
-from crmkit.connectors.bitrix24.options import Bitrix24Options
-from crmkit.connectors.bitrix24.records import (
-    DEAL_FIELDS,
-    Rows,
     latest_stages,
     previous_stages,
-    readable_or_raise,
+    settled_up_to,
 )
-from crmkit.connectors.bitrix24.walks import (
-    Listing,
-    Position,
-    nothing,
-    ranges,
-    read_stretch,
-    rows_of,
-    walk_ranges,
-)
+from crmkit.connectors.bitrix24.customs import Customs, field_of
+from crmkit.connectors.bitrix24.dialect import connect, portal_address, webhook_address
+from crmkit.connectors.bitrix24.getting import ENTITY_TYPES, fields_command, get_records, translator
+from crmkit.connectors.bitrix24.lists import comments_of, pipelines, users
+from crmkit.connectors.bitrix24.options import Bitrix24Options
+from crmkit.connectors.bitrix24.records import DEAL_FIELDS, Found, Rows, readable_or_raise
+from crmkit.connectors.bitrix24.walks import Listing, Position, ranges, read_stretch, walk_ranges
 from crmkit.connectors.bitrix24.workspace import check_portal, measure_shift
-from crmkit.connectors.translate import FieldError, instant
 from crmkit.connectors.walk import Segment, pack, walk
-from crmkit.errors import BadAnswer, Rejected, Unsupported
+from crmkit.errors import BadAnswer, Unsupported
 from crmkit.model import AnyRecord, Kind, Ref, StageChange, Workspace
 
-ENTITY_TYPES = {Kind.DEAL: 2, Kind.CONTACT: 3, Kind.COMPANY: 4}
 MAX_SELECTED_CUSTOMS = 60
 NOTE_DEALS = 50
 # A change is in the list once its request is committed, and no request runs longer than 60 s.
 SETTLED_AFTER = timedelta(minutes=10)
-
-Found = tuple[Sequence[AnyRecord], Sequence[Unreadable]]
 
 
 class Bitrix24Connector(Connector):
@@ -123,8 +105,7 @@ class Bitrix24Connector(Connector):
             # An id of this CRM is a number; anything else is nobody's and would spoil its batch.
             ids = sorted({ref.id for ref in refs if ref.kind is kind and ref.id.isdecimal()}, key=int)
             if ids:
-                records, unreadable = self._get(kind, ids)
-                found |= {one.ref: one for one in readable_or_raise(records, unreadable)}
+                found |= {one.ref: one for one in readable_or_raise(*get_records(self._portal, kind, ids))}
         return [found[ref] for ref in dict.fromkeys(refs) if ref in found]
 
     def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
@@ -132,14 +113,16 @@ class Bitrix24Connector(Connector):
         for rows in histories(self._portal, ids):
             changes, unreadable = self._rows().stage_changes(rows, previous_stages(rows, {}))
             readable_or_raise(changes, unreadable)
-            by_deal = grouped(changes, lambda change: change.deal_id)
+            by_deal: dict[str, list[StageChange]] = {}
+            for change in changes:
+                by_deal.setdefault(change.deal_id, []).append(change)
             yield from by_deal.values()
 
     def fields(self, kind: Kind) -> Sequence[Field]:
         if kind not in ENTITY_TYPES:
             raise Unsupported(f"{self.context.connection}: Bitrix24 does not describe the fields of a {kind}")
-        results = self._portal.run({"fields": self._fields_command(kind)})
-        return [field_of(name, one) for name, one in _described(results).items()]
+        described = self._portal.run({"fields": fields_command(kind)}).values["fields"]
+        return [field_of(name, one) for name, one in described.items()]
 
     def measure_zone_shift(self) -> int | None:
         """Minutes for the option `zone_shift_minutes`, or `None` if they cannot be told.
@@ -175,18 +158,6 @@ class Bitrix24Connector(Connector):
     def _rows(self, customs: Customs | None = None) -> Rows:
         return Rows(self.context.connection, self._portal.root, customs)
 
-    def _translator(self, kind: Kind, customs: Customs) -> Callable[[list[Any]], Found]:
-        rows = self._rows(customs)
-        translators: dict[Kind, Callable[[list[Any]], Found]] = {
-            Kind.DEAL: rows.deals,
-            Kind.COMPANY: rows.companies,
-            Kind.CONTACT: rows.contacts,
-        }
-        return translators[kind]
-
-    def _fields_command(self, kind: Kind) -> Any:
-        return command("crm.item.fields", ("entityTypeId", ENTITY_TYPES[kind]))
-
     def _listing(self, kind: Kind, bound: str | None, customs: Customs) -> Listing:
         pairs: tuple[tuple[str, object], ...] = (("entityTypeId", ENTITY_TYPES[kind]),)
         if bound is not None:
@@ -204,12 +175,12 @@ class Bitrix24Connector(Connector):
             bound = self._bound(position.mark) if position else None
             bare = self._listing(kind, bound, Customs({}))
             ends = self._portal.run(
-                {"fields": self._fields_command(kind), "first": bare.edge("ASC"), "last": bare.edge("DESC")}
+                {"fields": fields_command(kind), "first": bare.edge("ASC"), "last": bare.edge("DESC")}
             )
-            customs = Customs(_described(ends))
+            customs = Customs(ends.values["fields"])
             position = Position(self._mark(ends), bound, self._ranges(bare, ends))
         else:
-            customs = Customs(_described(self._portal.run({"fields": self._fields_command(kind)})))
+            customs = Customs(self._portal.run({"fields": fields_command(kind)}).values["fields"])
         listing = self._listing(kind, position.bound, customs)
         yield from self._pages(
             position,
@@ -217,7 +188,7 @@ class Bitrix24Connector(Connector):
                 self._portal,
                 listing,
                 position.segments,
-                self._translator(kind, customs),
+                translator(self._rows(customs), kind),
                 in_flight=self._in_flight,
             ),
         )
@@ -260,9 +231,7 @@ class Bitrix24Connector(Connector):
                 chunks.append({"after": stretch.after, "upto": segment["upto"]})
             return ((), ()), chunks
 
-        yield from self._pages(
-            position, walk(position.segments, step, in_flight=self._in_flight, cancel=nothing)
-        )
+        yield from self._pages(position, walk(position.segments, step, in_flight=self._in_flight))
 
     def _read_stage_changes(self, since: str | None) -> Iterator[Page]:
         """Changes by id, which only grows; each read begins again ten minutes before the last."""
@@ -285,11 +254,11 @@ class Bitrix24Connector(Connector):
             found = rows.stage_changes(changes, previous_stages(changes, earlier))
             stages = latest_stages(changes, stages)
             rest = [] if stretch.after is None else [{**segment, "after": stretch.after, "stages": stages}]
-            return (found, _settled(changes, settled_before)), rest
+            return (found, settled_up_to(changes, settled_before)), rest
 
         if not position.segments:
             yield Page(cursor=position.text(), last=True, whole=position.bound is None)
-        steps = walk(position.segments, step, in_flight=self._in_flight, cancel=nothing)
+        steps = walk(position.segments, step, in_flight=self._in_flight)
         for ((records, unreadable), settled), segments in steps:
             position = replace(position, segments=segments, settled=max(position.settled, settled))
             yield Page(
@@ -309,8 +278,8 @@ class Bitrix24Connector(Connector):
         yield Page(records, (), unreadable, cursor=pack({}), last=True, whole=True)
 
     def _ranges(self, listing: Listing, ends: Results, floor: int = 0) -> list[Segment]:
-        first = [listing.id_of(row) for row in rows_of(ends.values["first"], listing.method)]
-        last = [listing.id_of(row) for row in rows_of(ends.values["last"], listing.method)]
+        first = [listing.id_of(row) for row in ends.values["first"]]
+        last = [listing.id_of(row) for row in ends.values["last"]]
         if not first:
             return []
         found = ranges(first, max([*first, *last]), self._in_flight)
@@ -326,80 +295,7 @@ class Bitrix24Connector(Connector):
         moment = datetime.fromisoformat(mark)
         return (moment - self.options.overlap + self.options.shift).isoformat(timespec="seconds")
 
-    def _get(self, kind: Kind, ids: Sequence[str]) -> Found:
-        rows = self._rows()
-        if kind is Kind.PIPELINE:
-            wanted = set(ids)
-            return rows.pipelines(
-                pair for pair in pipelines(self._portal) if str(pair[0].get("id")) in wanted
-            )
-        if kind is Kind.OWNER:
-            return rows.owners(users(self._portal, ids))
-        if kind is Kind.NOTE:
-            commands = {f"n{one}": command("crm.timeline.comment.get", ("id", one)) for one in ids}
-            results = self._portal.run(commands, tolerated=commands)
-            for error in results.errors.values():
-                # A comment that is gone is refused without a code, in the portal's language.
-                if not isinstance(error, Rejected):
-                    raise error
-            return rows.notes(results.values[key] for key in commands if key in results.values)
-        if kind is Kind.STAGE_CHANGE:
-            return self._get_changes(ids)
-        commands = {
-            f"g{begin}": command(
-                "crm.item.list",
-                ("entityTypeId", ENTITY_TYPES[kind]),
-                *(("filter[@id][]", one) for one in ids[begin : begin + PAGE_ROWS]),
-                ("order[id]", "ASC"),
-                ("start", -1),
-                ("select[]", "*"),
-            )
-            for begin in range(0, len(ids), PAGE_ROWS)
-        }
-        results = self._portal.run({"fields": self._fields_command(kind), **commands})
-        found = [row for key in commands for row in rows_of(results.values[key], "crm.item.list")]
-        return self._translator(kind, Customs(_described(results)))(found)
-
-    def _get_changes(self, ids: Sequence[str]) -> Found:
-        commands = {
-            f"h{begin}": command(
-                "crm.stagehistory.list",
-                ("entityTypeId", 2),
-                *(("filter[@ID][]", one) for one in ids[begin : begin + PAGE_ROWS]),
-                ("order[ID]", "ASC"),
-                ("start", -1),
-            )
-            for begin in range(0, len(ids), PAGE_ROWS)
-        }
-        results = self._portal.run(commands)
-        found = [row for key in commands for row in rows_of(results.values[key], "crm.stagehistory.list")]
-        deals = sorted({str(row["OWNER_ID"]) for row in found}, key=int)
-        came_from: dict[int, str] = {}
-        for rows in histories(self._portal, deals):
-            came_from |= previous_stages(rows, {})
-        return self._rows().stage_changes(found, came_from)
-
-
-def _described(results: Results) -> Mapping[str, Any]:
-    """`fields` of `crm.item.fields`."""
-    told = results.values["fields"]
-    if not isinstance(told, Mapping) or "fields" not in told:
-        raise BadAnswer("crm.item.fields: the result holds no fields")
-    return as_map(told["fields"], "crm.item.fields", "fields")
-
 
 def _side_by_side(segments: Sequence[Segment]) -> list[Segment]:
     """The segments, of which even a single one may be walked by several threads."""
     return [{"after": one["after"], "upto": one["upto"]} for one in segments]
-
-
-def _settled(changes: Sequence[Mapping[str, Any]], before: datetime) -> int:
-    """The highest id up to which no change will turn up any more; 0 if none is old enough."""
-    for change in reversed(changes):
-        try:
-            at = instant(change.get("CREATED_TIME"), "CREATED_TIME")
-        except FieldError:
-            continue
-        if at is not None and at < before:
-            return int(change["ID"])
-    return 0

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
 
 from crmkit.connectors.base import Field
-from crmkit.connectors.translate import FieldError, instant, number, yes_no
+from crmkit.connectors.bitrix24.values import day, moment
+from crmkit.connectors.translate import FieldError, number, yes_no
 from crmkit.model import CustomValue
 
 Reader: TypeAlias = Callable[[Any, str], CustomValue]
 
 _YES = (True, 1, "1", "Y", "y")
 _NO = (False, 0, "0", "N", "n")
+_UNSET: tuple[Any, ...] = ("", [])
 _LINKS = frozenset(
     {"enumeration", "employee", "user", "file", "crm", "crm_status", "iblock_element", "iblock_section"}
 )
@@ -78,7 +79,7 @@ class Customs:
         values: dict[str, CustomValue] = {}
         for name, reader in self._readers:
             raw = row.get(name)
-            if raw is None or raw == "":
+            if raw is None or raw in _UNSET:
                 continue
             value = reader(raw, name)
             if value is not None:
@@ -107,31 +108,6 @@ def field_of(name: str, described: Mapping[str, Any]) -> Field:
             if isinstance(one, Mapping) and "ID" in one
         },
     )
-
-
-@lru_cache(maxsize=4096)
-def _day(text: str) -> date:
-    if len(text) == 10 or text[11:19] in ("00:00:00", "00:00"):
-        return date.fromisoformat(text[:10])
-    moment = instant(text, "")
-    if moment is None:
-        raise ValueError(text)
-    return moment.date()
-
-
-def day(value: Any, field: str) -> date | None:
-    """A date field, which comes as a date-time.
-
-    At midnight the printed date counts, whatever the offset; any other time is what the
-    server's zone made of midnight UTC, so the date in UTC counts (contract 4.2, inferred
-    from the official samples, which show both).
-    """
-    if value is None or value == "" or value is False:
-        return None
-    try:
-        return _day(value)
-    except (TypeError, ValueError, AttributeError):
-        raise FieldError(field, "is not a date") from None
 
 
 def _reader(vendor_type: str, *, multiple: bool) -> Reader:
@@ -219,7 +195,7 @@ def _boolean(value: Any, field: str) -> bool | None:
 
 
 def _time(value: Any, field: str) -> datetime | None:
-    return None if value is False else instant(value, field)
+    return None if value is False else moment(value, field)
 
 
 _SINGLE: dict[str, Reader] = {

@@ -12,8 +12,9 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from pydantic import SecretStr
 
@@ -45,6 +46,7 @@ LABEL = "POST /rest/batch"
 TOKEN_LABEL = "POST /oauth/token/"  # noqa: S105 - a label, not a secret
 METHODS = (
     "crm.item.list",
+    "crm.item.get",
     "crm.item.fields",
     "crm.category.list",
     "crm.status.list",
@@ -58,6 +60,7 @@ METHODS = (
     "profile",
 )
 SHORT_BYTES = 4096
+MAX_MOVES = 3
 VENDOR_TEXT_CHARACTERS = 300
 
 _WEBHOOK = re.compile(r"/rest/(?:api/)?(\d+)/([A-Za-z0-9]+)(?:/[A-Za-z0-9_.]*)?")
@@ -160,7 +163,10 @@ class Bitrix24Dialect:
         self.work_pause: Callable[[str], float] = lambda method: 60.0
         self._context = context
         self._used = threading.local()
-        self._masked = {address.path.get_secret_value().rpartition("/")[2]} - {"rest"}
+        code = address.path.get_secret_value().rpartition("/")[2]
+        if code != "rest":
+            # Alone too it opens the portal: the vendor quotes paths, and the transport logs them.
+            context.secrets.learn(code)
 
     def authorise(self, call: Call, *, force: bool) -> Call:
         path = self.address.root + self.address.path.get_secret_value() + call.path
@@ -168,7 +174,6 @@ class Bitrix24Dialect:
             return replace(call, path=path)
         token, _ = self.tokens.after_refusal(self._used.token) if force else self.tokens.current()
         self._used.token = token
-        self._masked.add(token)
         return replace(call, path=path, json={**call.json, "auth": token})
 
     def can_renew(self, answer: Answer) -> bool:
@@ -207,10 +212,7 @@ class Bitrix24Dialect:
 
     def mask(self, said: str) -> str:
         """A vendor's text, short and without this connection's credentials."""
-        text = self._context.secrets.redact(said)
-        for secret in tuple(self._masked):
-            text = text.replace(secret, "•••")
-        return text[:VENDOR_TEXT_CHARACTERS]
+        return self._context.secrets.redact(said)[:VENDOR_TEXT_CHARACTERS]
 
 
 def refresher(http: Http, context: Context, token_url: str) -> Callable[[SecretStr], Grant]:
@@ -228,20 +230,30 @@ def refresher(http: Http, context: Context, token_url: str) -> Callable[[SecretS
         }
         # A refresh token works once. If its answer is lost the connection is locked out anyway, so
         # trying again can only help.
-        call = Call("POST", token_url, form=form, label=TOKEN_LABEL, authorised=False, buckets=())
-        grant = http.send(call).mapping()
-        token, expires_in = grant.get("access_token"), grant.get("expires_in")
-        if not isinstance(token, str) or not token:
-            raise AccessDenied(f"{context.connection}: {TOKEN_LABEL}: the answer holds no access token")
-        rotated = grant.get("refresh_token")
-        return Grant(
-            access_token=token,
-            # Not used to decide anything: tokens are renewed after a refusal only.
-            expires_in=float(expires_in) if expires_in is not None else 3600.0,
-            refresh_token=rotated if isinstance(rotated, str) else None,
-        )
+        url = token_url
+        for _ in range(MAX_MOVES):
+            call = Call("POST", url, form=form, label=TOKEN_LABEL, authorised=False, buckets=())
+            try:
+                return http.fetch(call, lambda answer: _grant(context.connection, answer))
+            except Moved as moved:
+                # The token endpoint has moved once already, from bitrix.info to bitrix24.tech.
+                url = http.allow(urljoin(url, moved.location))
+        raise ConfigError(f"{context.connection}: {TOKEN_LABEL}: the token endpoint redirects in circles")
 
     return refresh
+
+
+def _grant(connection: str, answer: Answer) -> Grant:
+    """The new tokens; `expires_in` decides nothing, as tokens are renewed after a refusal only."""
+    told = answer.mapping()
+    token, rotated, life = told.get("access_token"), told.get("refresh_token"), told.get("expires_in")
+    if not isinstance(token, str) or not token:
+        raise AccessDenied(f"{connection}: {TOKEN_LABEL}: the answer holds no access token")
+    return Grant(
+        access_token=token,
+        expires_in=float(life) if isinstance(life, (int, Decimal)) else 3600.0,
+        refresh_token=rotated if isinstance(rotated, str) else None,
+    )
 
 
 def allowed_hosts(portal: str | None, token_url: str, *, loopback: bool) -> str:

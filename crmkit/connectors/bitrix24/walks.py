@@ -14,17 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from crmkit.connectors.bitrix24.batch import (
-    PAGE_ROWS,
-    Command,
-    Patience,
-    Portal,
-    Results,
-    command,
-    encoded,
-)
+from crmkit.connectors.bitrix24.batch import Portal, Results
+from crmkit.connectors.bitrix24.commands import PAGE_ROWS, Command, command, encoded
 from crmkit.connectors.walk import Segment, pack, unpack, walk
-from crmkit.errors import BadAnswer, Transient
+from crmkit.errors import BadAnswer, CrmkitError, Transient
 
 MAX_RANGES = 4
 ROWS_PER_RANGE = 5000
@@ -86,18 +79,6 @@ class Listing:
             raise BadAnswer(f"{self.method}: a row without {self.id_field}") from None
 
 
-def rows_of(value: Any, method: str) -> list[Any]:
-    """The rows of a list method, whether bare or under `items`.
-
-    Raises:
-        BadAnswer: There are none to find.
-    """
-    rows = value.get("items") if isinstance(value, dict) else value
-    if not isinstance(rows, list):
-        raise BadAnswer(f"{method}: the result is not a list")
-    return rows
-
-
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """A piece of a walk: rows in order of id, and the id to go on after (`None` at the end)."""
@@ -110,45 +91,41 @@ def read_stretch(portal: Portal, listing: Listing, after: int, upto: int | None)
     """As many pages of a range as one batch holds; at least some progress or its end.
 
     Raises:
-        IncompleteRead: The pages do not add up, also on repetition.
-        CrmkitError: The list is refused, or limits do not end.
+        CrmkitError: The list is refused, its pages do not add up, or limits do not end.
     """
-    patience = Patience(portal)
+    patience = portal.patience()
     while True:
-        pages = portal.size
-        try:
-            results = portal.batch(listing.chain(after, upto, pages), halt=True)
-            stretch, stopped = _collect(listing, results, after, upto, pages)
-        except Transient as error:
-            patience.after_request(error, pages)
-            continue
-        if stopped is None:
+        stretch, refused = portal.batch(
+            listing.chain(after, upto, portal.size),
+            halt=True,
+            read=lambda results: _collect(portal, listing, results, after, upto),
+        )
+        if refused is None:
             return stretch
-        refused = results.errors.get(stopped) or portal.missing(stopped)
         if not isinstance(refused, Transient):
             raise refused
+        patience.after(refused, listing.method)
         # What came before the refused page is good; the next batch goes on there.
-        if not stretch.rows:
-            patience.after(refused, listing.method)
-        else:
-            Patience(portal).after(refused, listing.method)
+        if stretch.rows:
             return stretch
 
 
 def _collect(
-    listing: Listing, results: Results, after: int, upto: int | None, pages: int
-) -> tuple[Stretch, str | None]:
-    """The rows of a chain, and the key of the page at which it stopped too early, if it did.
+    portal: Portal, listing: Listing, results: Results, after: int, upto: int | None
+) -> tuple[Stretch, CrmkitError | None]:
+    """The rows of a chain, and why it stopped too early, if it did.
 
     Pages after a short one are not looked at: their first id has nothing to point to.
+
+    Raises:
+        BadAnswer: The pages contradict each other.
     """
     rows: list[Any] = []
     last = after
-    for page in range(pages):
-        key = f"p{page}"
+    for key in results.commands:
         if key not in results.values:
-            return Stretch(rows, last), key
-        found = rows_of(results.values[key], listing.method)
+            return Stretch(rows, last), results.errors.get(key) or portal.missing(key)
+        found = results.values[key]
         for row in found:
             native = listing.id_of(row)
             if native <= last or (upto is not None and native > upto):
@@ -233,15 +210,17 @@ def walk_ranges(
     *,
     in_flight: int,
 ) -> Iterator[tuple[T, Sequence[Segment]]]:
-    """Every row of the given ranges, translated a batch at a time, with what is still open."""
+    """Every row of the given ranges, translated a batch at a time, with what is still open.
 
-    def step(segment: Segment) -> tuple[T, Sequence[Segment]]:
+    Rows are translated by the caller's thread: batches that wait for it weigh less than
+    half of their records.
+    """
+
+    def step(segment: Segment) -> tuple[Stretch, Sequence[Segment]]:
         stretch = read_stretch(portal, listing, segment["after"], segment["upto"])
-        rest = [] if stretch.after is None else [{**segment, "after": stretch.after}]
-        return translate(stretch.rows), rest
+        return stretch, [] if stretch.after is None else [{**segment, "after": stretch.after}]
 
-    return walk(segments, step, in_flight=in_flight, cancel=nothing)
-
-
-def nothing() -> None:
-    """A walk that is given up lets the batches in flight end: they last a minute at most."""
+    for stretch, still_open in walk(segments, step, in_flight=in_flight):
+        found = translate(stretch.rows)
+        stretch.rows.clear()  # the walk holds on to them until it has the next ones
+        yield found, still_open

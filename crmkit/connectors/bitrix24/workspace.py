@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from crmkit.connectors.bitrix24.batch import Portal, Results, command
-from crmkit.connectors.bitrix24.walks import rows_of
+from crmkit.connectors.bitrix24.batch import Portal, Results
+from crmkit.connectors.bitrix24.commands import command
 from crmkit.connectors.translate import FieldError, instant
 from crmkit.errors import BadAnswer, MissingScope
 from crmkit.model import Workspace
@@ -44,7 +44,7 @@ def check_portal(portal: Portal, *, enterprise: bool, work_limit_seconds: int) -
     _raise_missing(portal, results)
     profile = _map(results.values.get("profile"))
     base = results.values.get("base")
-    currencies = [_map(one) for one in rows_of(results.values.get("currencies") or [], "crm.currency.list")]
+    currencies = [_map(one) for one in results.values.get("currencies") or []]
     if not isinstance(base, str):
         base = next((one.get("CURRENCY") for one in currencies if one.get("BASE") == "Y"), None)
     return Workspace(
@@ -135,7 +135,7 @@ def measure_shift(portal: Portal) -> int | None:
             )
         }
     )
-    rows = rows_of(newest.values["newest"], "crm.item.list")
+    rows = newest.values["newest"]
     if not rows:
         return None
     try:
@@ -161,7 +161,7 @@ def measure_shift(portal: Portal) -> int | None:
             for step in steps
         }
     )
-    found = [step for step in steps if rows_of(results.values[f"k{step}"], "crm.item.list")]
+    found = [step for step in steps if results.values[f"k{step}"]]
     # Found under no bound or under all of them: the record was changed or removed meanwhile.
     if not found or found[-1] == QUARTERS or found != list(range(-QUARTERS, found[-1] + 1)):
         return None

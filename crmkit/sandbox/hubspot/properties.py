@@ -32,6 +32,8 @@ def find_property(portal: Portal, object_type: ObjectType, name: str) -> Propert
         if field.id == name:
             return _custom_property(field)
     if object_type.plural == "deals":
+        if name == _IN_STAGE_SINCE.name:
+            return _IN_STAGE_SINCE
         for prefix in (_ENTERED, _EXITED):
             if name.startswith(prefix):
                 return _stage_property(portal, prefix, name.removeprefix(prefix))
@@ -44,6 +46,7 @@ def all_properties(portal: Portal, object_type: ObjectType) -> list[Property]:
     if object_type.kind is not None:
         found += [_custom_property(field) for field in portal.world.fields[object_type.kind].values()]
     if object_type.plural == "deals":
+        found.append(_IN_STAGE_SINCE)
         for pipeline in portal.world.pipelines.values():
             for stage in pipeline.stages:
                 for prefix in (_ENTERED, _EXITED):
@@ -104,3 +107,14 @@ def _exited(stage_id: str) -> Value:
         return None
 
     return value
+
+
+# Not in the contract: seen asked for by public connectors beside the properties per stage.
+_IN_STAGE_SINCE = Property(
+    _ENTERED + "current_stage",
+    "Date entered current stage",
+    "datetime",
+    "calculation_read_time",
+    lambda row, _: row.stage_entered,
+    calculated=True,
+)
