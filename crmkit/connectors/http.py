@@ -270,9 +270,13 @@ class Http:
         try:
             return read(answer)
         except BadAnswer as error:
+            named = str(error).startswith(answer.what)
+            text = str(error) if named else f"{answer.what}: {error}"
             if call.writes:
-                raise OutcomeUnknown(f"{answer.what}: {error}") from error
-            raise
+                raise OutcomeUnknown(text) from error
+            if named:
+                raise
+            raise BadAnswer(text) from error
 
     def _send_once(self, call: Call, attempts: _Attempts) -> Answer:
         answer = self._authorised(call, attempts, force=False)

@@ -108,6 +108,41 @@ class Bucket(_Adaptive):
         self._level = self.burst  # the CRM's bucket is full, whatever this side believed
 
 
+class ToldLimit:
+    """A limit that is known only from what the answers say.
+
+    Until an answer has told something, and again after the told window has ended, calls
+    are admitted; then as many as were said to be left, less the headroom.
+    """
+
+    def __init__(self) -> None:
+        self._left = float("inf")
+        self._until = 0.0
+
+    def admit(self, now: float, cost: float) -> float:
+        if now >= self._until:
+            self._left = float("inf")
+            return 0.0
+        if self._left < cost:
+            return self._until - now
+        self._left -= cost
+        return 0.0
+
+    def slow_down(self, now: float, seconds: float) -> None:
+        self._left = 0.0
+        self._until = max(self._until, now + seconds)
+
+    def told(self, now: float, limit: float, remaining: float, reset_seconds: float) -> None:
+        """Take over what an answer says; answers of parallel calls come in any order."""
+        usable = remaining - limit * (1 - HEADROOM)
+        until = now + reset_seconds
+        if now >= self._until or self._left == float("inf"):
+            self._left, self._until = usable, until
+        else:
+            self._left = min(self._left, usable)
+            self._until = max(self._until, until) if usable <= 0 else self._until
+
+
 class Pacer:
     """All limits of one connection.
 

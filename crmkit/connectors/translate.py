@@ -122,6 +122,8 @@ def number(value: Any, field: str) -> Decimal | None:
     """An exact number from a JSON number or a decimal text; never through a float."""
     if value is None or value == "":
         return None
+    if type(value) is int:
+        return Decimal(value)
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         raise FieldError(field, f"is a {type(value).__name__}, not a number")
     try:

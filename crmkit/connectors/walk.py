@@ -9,17 +9,33 @@ the whole position of the walk: a crash repeats at most the pages in flight.
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from crmkit.connectors.base import Page, Unreadable
+from crmkit.model import AnyRecord, Tombstone
+
 Segment: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 Step: TypeAlias = Callable[[Segment], tuple[T, Sequence[Segment]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one step brought of the records that a read is about."""
+
+    records: Sequence[AnyRecord] = ()
+    unreadable: Sequence[Unreadable] = ()
+    tombstones: Sequence[Tombstone] = ()
+
+    def page(self, cursor: str, *, last: bool = False, whole: bool = False) -> Page:
+        """The same as a page of a read."""
+        return Page(self.records, self.tombstones, self.unreadable, cursor, last, whole)
 
 
 def walk(
@@ -27,17 +43,17 @@ def walk(
     step: Step[T],
     *,
     in_flight: int,
-    cancel: Callable[[], None] | None = None,
 ) -> Iterator[tuple[T, Sequence[Segment]]]:
     """Results of `step` as they come, each with the segments still open after it.
+
+    Workers go on while the caller is busy with a result. A walk that is given up waits for
+    the steps in flight: what ends a sleep for good is the run's own `Context.cancelled`,
+    which belongs to the person at the keyboard.
 
     Args:
         segments: Where to begin.
         step: Reads one page; runs in a worker thread.
         in_flight: How many steps may run at once.
-        cancel: Called when the walk is given up. Steps in flight are waited for: what ends
-            a sleep for good is the run's own `Context.cancelled`, which belongs to the
-            person at the keyboard and is never set from here.
 
     Raises:
         Exception: What a step raised; results that were ready before it are given first.
@@ -47,38 +63,33 @@ def walk(
         yield from _walk_serially(waiting, step)
         return
     running: dict[Future[tuple[T, Sequence[Segment]]], Segment] = {}
-    pool = ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix="walk")
-    finished = False
-    try:
-        while waiting or running:
-            while waiting and len(running) < in_flight:
+    failure: BaseException | None = None
+    with ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix="walk") as pool:
+
+        def fill() -> None:
+            while waiting and len(running) < in_flight and failure is None:
                 segment = waiting.popleft()
                 running[pool.submit(step, segment)] = segment
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            failure: BaseException | None = None
-            for future in done:
-                error = future.exception()
-                if error is not None:
-                    failure = failure or error
-                    continue
-                del running[future]
-                result, rest = future.result()
-                # The oldest segments first: a walk that is stopped leaves few of them open.
-                waiting.extendleft(reversed(rest))
-                yield result, [*running.values(), *waiting]
-            if failure is not None:
-                raise failure
-        finished = True
-    finally:
-        if not finished:
-            if cancel is not None:
-                cancel()
+
+        try:
+            fill()
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                failure = next((error for future in done if (error := future.exception())), None)
+                for future in done:
+                    if future.exception() is not None:
+                        continue
+                    del running[future]
+                    result, rest = future.result()
+                    # The oldest segments first: a walk that is stopped leaves few of them open.
+                    waiting.extendleft(reversed(rest))
+                    fill()
+                    yield result, [*running.values(), *waiting]
+                if failure is not None:
+                    raise failure
+        finally:
             for future in running:
                 future.cancel()
-        pool.shutdown(wait=True)
-        for future in running:
-            with contextlib.suppress(BaseException):
-                future.exception(timeout=0)
 
 
 def _walk_serially(waiting: deque[Segment], step: Step[T]) -> Iterator[tuple[T, Sequence[Segment]]]:
@@ -86,6 +97,30 @@ def _walk_serially(waiting: deque[Segment], step: Step[T]) -> Iterator[tuple[T, 
         result, rest = step(waiting.popleft())
         waiting.extendleft(reversed(rest))
         yield result, list(waiting)
+
+
+def pages(
+    segments: Sequence[Segment],
+    step: Step[Found],
+    *,
+    in_flight: int,
+    cursor: Callable[[Sequence[Segment]], str],
+) -> Generator[Page, None, Found]:
+    """Pages of a walk but the last, whose cursor depends on more than the walk: it is returned.
+
+    Args:
+        segments: Where to begin.
+        step: Reads one page; runs in a worker thread.
+        in_flight: How many steps may run at once.
+        cursor: The cursor for the segments that are still open.
+    """
+    last = Found()
+    for found, still_open in walk(segments, step, in_flight=in_flight):
+        if still_open:
+            yield found.page(cursor(still_open))
+        else:
+            last = found
+    return last
 
 
 def pack(cursor: dict[str, Any]) -> str:

@@ -1,4 +1,30 @@
-"""Close against a small stand-in that keeps state and speaks Close's wire format."""
+"""Close against a small stand-in that keeps state and speaks Close's wire format.
+
+The traps of the contract's summary that concern reading, and the test that each would fail:
+
+ 1  address, key          test_the_key_is_the_user_of_basic_authentication,
+                          test_the_rotated_refresh_token_is_stored_before_use
+ 2  no name               test_the_name_comes_from_the_custom_field_and_else_from_the_lead
+ 3  cents, periods        test_cents_become_major_units, test_listed_opportunities (payloads)
+ 4  status and its type   test_pipelines_keep_the_order_and_take_outcomes_from_the_type
+ 5  stages vanish         test_a_stage_of_no_known_pipeline_is_kept
+ 6  lead is the company   test_contacts_of_a_merged_lead_come_with_their_new_company
+ 7  ids come inline       test_every_deal_comes_in_few_requests
+ 8  no batch read         test_very_many_changes_are_read_as_a_full_read
+ 9  offsets, max skip     test_skip_is_never_used_for_deals_with_different_times,
+                          test_a_bulk_edit_beyond_the_page_size_and_the_depth_limit_comes_whole,
+                          test_a_deletion_inside_a_burst_in_both_times_hides_no_neighbour
+10  search cursors        test_a_search_goes_on_after_its_cursor_has_died,
+                          test_more_leads_of_one_day_than_the_search_reaches_is_an_incomplete_read
+11  date_won              test_the_won_day_is_an_estimate_until_the_deal_is_won
+12  naive times           test_times_without_microseconds_or_offset_are_read
+13  deletions, merges     test_edits_and_deletions_since_the_start_of_the_read_come,
+                          test_a_cursor_older_than_the_event_log_reads_everything,
+                          test_changed_merged_and_deleted_leads_come_from_the_event_log
+14  limits                test_429_waits_for_the_decimal_reset_and_goes_on,
+                          test_a_limit_told_as_nearly_used_up_holds_the_next_call_back
+15  concerns writing only
+"""
 
 from __future__ import annotations
 
@@ -14,7 +40,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import responses
 
-from crmkit.connectors.close import steps as close_steps
+from crmkit.connectors.close import search as close_search
 from crmkit.connectors.close import walks
 from crmkit.connectors.close.connector import CloseConnector
 from crmkit.connectors.walk import pack
@@ -51,6 +77,7 @@ class FakeClose:
         self.users: list[dict] = []
         self.organization = {"id": "orga_1", "name": "Acme", "currency": "USD"}
         self.max_skip = 10**9
+        self.dead_cursors: set[str] = set()
         self.calls: list[tuple[str, str, dict[str, str]]] = []
         self.answers: list[tuple[int, dict, str]] = []
         self.headers: dict[str, str] = {}
@@ -159,7 +186,11 @@ class FakeClose:
         contacts = {
             c["id"]: {**c, "lead_id": lead["id"]} for lead in self.leads.values() for c in lead["contacts"]
         }
+        changes = {row["id"]: row for row in self.activities["status_change/opportunity"]}
+        if path.startswith("/activity/status_change/opportunity/"):
+            kind = "change"
         found = {
+            "change": changes,
             "opportunity": self.deals,
             "lead": self.leads,
             "contact": contacts,
@@ -211,7 +242,15 @@ class FakeClose:
         return 200, {"data": rows[at : at + limit], "cursor_next": following, "cursor_previous": None}
 
     def search(self, body):
+        if body["cursor"] in self.dead_cursors:
+            return 400, {"error": "The cursor is invalid or has expired."}
+        day = "".join(
+            test["condition"]["on_or_after"]["value"]
+            for test in body["query"]["queries"]
+            if test["type"] == "field_condition"
+        )
         rows = sorted(self.leads.values(), key=lambda row: row["date_created"])
+        rows = [row for row in rows if row["date_created"] >= day]
         at = int(body["cursor"] or 0)
         following = str(at + body["_limit"]) if at + body["_limit"] < len(rows) else None
         data = [{**row, "__object_type": "lead"} for row in rows[at : at + body["_limit"]]]
@@ -324,6 +363,45 @@ class TestFullRead:
             fake.add_deal(n, NOW - timedelta(days=5))
         fake.max_skip = 200
         with pytest.raises(IncompleteRead, match="max_skip"):
+            everything(connect(), Kind.DEAL)
+
+    def test_a_deletion_inside_a_burst_in_both_times_hides_no_neighbour(self, fake, connect):
+        for n in range(700):
+            fake.add_deal(n, NOW - timedelta(days=5))
+
+        def delete_one(path, params):
+            if params.get("_skip") == "250":
+                fake.deals.pop("oppo_0", None)
+
+        fake.before = delete_one
+        assert ids(everything(connect(in_flight=1), Kind.DEAL)) >= set(fake.deals)
+
+    def test_a_burst_that_never_rests_is_an_incomplete_read(self, fake, connect):
+        for n in range(700):
+            fake.add_deal(n, NOW - timedelta(days=5))
+
+        def delete_one(path, params):
+            if params.get("_skip") == "250":
+                fake.deals.popitem()
+
+        fake.before = delete_one
+        with pytest.raises(IncompleteRead, match="faster"):
+            everything(connect(in_flight=1), Kind.DEAL)
+
+    def test_a_broken_time_at_the_border_of_a_page_concerns_that_deal_only(self, fake, connect):
+        fill(fake, 600)
+        listed = fake.listed
+        broken = {"date_created": "soon"}
+        fake.listed = lambda rows, params: listed(
+            [row | broken if row["id"] == "oppo_249" else row for row in rows], params
+        )
+        pages = everything(connect(in_flight=1), Kind.DEAL)
+        assert len(ids(pages)) == 599
+        assert {bad.ref.id for page in pages for bad in page.unreadable} == {"oppo_249"}
+
+    def test_a_page_size_beyond_the_maximum_is_told_in_the_words_of_close(self, fake, connect):
+        fake.listed = lambda rows, params: (400, {"error": "The limit you set is larger (max_limit = 200)."})
+        with pytest.raises(Rejected, match="max_limit = 200"):
             everything(connect(), Kind.DEAL)
 
     def test_a_page_that_ends_too_early_is_asked_again(self, fake, connect):
@@ -442,6 +520,34 @@ class TestIncrement:
         pages = everything(connect(), Kind.DEAL, cursor)
         assert ids(pages) == {"oppo_2", "oppo_9", "oppo_3", "oppo_10"}
 
+    def test_the_deals_of_a_merged_lead_are_not_taken_for_deleted(self, fake, connect):
+        cursor = self.start(fake, connect, 14)
+        fake.now += timedelta(hours=1)
+        meta = {"merge_source_lead_id": "lead_6", "merge_destination_lead_id": "lead_2"}
+        before = {"id": "lead_6", "opportunities": [{"id": "oppo_6"}]}
+        fake.log("lead", "deleted", "lead_6", meta=meta, previous_data=before)
+        assert gone(everything(connect(), Kind.DEAL, cursor)) == {}
+
+    def test_very_many_renamed_leads_are_read_as_a_full_read(self, fake, connect, monkeypatch):
+        monkeypatch.setattr("crmkit.connectors.close.plans.SINGLE_READS_AT_MOST", 3)
+        cursor = self.start(fake, connect, 14)
+        fake.now += timedelta(hours=1)
+        fake.delete_deal("oppo_13")
+        for n in range(7):
+            fake.log("lead", "updated", f"lead_{n}", changed_fields=["name"])
+        pages = everything(connect(), Kind.DEAL, cursor)
+        assert (len(ids(pages)), pages[-1].whole, list(gone(pages))) == (13, True, ["oppo_13"])
+        assert not any("lead_id" in params for _, _, params in fake.calls)
+
+    def test_an_event_page_of_the_wrong_shape_is_asked_for_again(self, fake, connect):
+        cursor = self.start(fake, connect)
+        fake.now += timedelta(hours=1)
+        fake.delete_deal("oppo_4")
+        page = fake.event_page
+        odd = iter([{"data": [{"object_id": "oppo_4"}]}, {"data": {}}])
+        fake.event_page = lambda params: (200, body) if (body := next(odd, None)) else page(params)
+        assert gone(everything(connect(), Kind.DEAL, cursor)).keys() == {"oppo_4"}
+
     def test_a_cursor_of_another_kind_is_refused(self, fake, connect):
         with pytest.raises(IncompleteRead, match="another kind"):
             next(connect().read(Kind.DEAL, pack({"k": "note", "since": iso(NOW)})))
@@ -500,10 +606,27 @@ class TestLeads:
         assert len(ids(everything(connect(), Kind.COMPANY))) == 700
         assert fake.count("/data/search/") == 7
 
+    def test_a_search_goes_on_after_its_cursor_has_died(self, fake, connect):
+        for n in range(700):
+            fake.add_lead(n)
+            fake.leads[f"lead_{n}"]["date_created"] = iso(NOW - timedelta(days=900 - n))
+        fake.max_skip = 100
+        seen: set[str] = set()
+        cursor, page, steps = None, None, 0
+        while page is None or not page.last:
+            pages = connect(in_flight=1).read(Kind.COMPANY, cursor)
+            page = next(pages)
+            pages.close()
+            seen |= {record.ref.id for record in page.records}
+            cursor, steps = page.cursor, steps + 1
+            fake.dead_cursors = {str(at) for at in range(0, 700, 100)}
+            assert steps < 100
+        assert len(seen) == 700
+
     def test_more_leads_of_one_day_than_the_search_reaches_is_an_incomplete_read(
         self, fake, connect, monkeypatch
     ):
-        monkeypatch.setattr(close_steps, "SEARCH_DEPTH", 300)
+        monkeypatch.setattr(close_search, "DEPTH", 300)
         for n in range(700):
             fake.add_lead(n)
         fake.max_skip = 100
@@ -603,6 +726,41 @@ class TestActivities:
         found = list(connect().history([Ref("eu", Kind.DEAL, "oppo_1"), Ref("eu", Kind.DEAL, "oppo_2")]))
         assert sorted(len(changes) for changes in found) == [3, 3]
         assert not any("opportunity_id" in params for _, _, params in fake.calls)
+
+    @pytest.mark.parametrize("bulk_above", [200, 0])
+    def test_history_names_an_unreadable_change_of_a_wanted_deal_only(
+        self, fake, connect, monkeypatch, bulk_above
+    ):
+        monkeypatch.setattr("crmkit.connectors.close.connector.BULK_HISTORY_ABOVE", bulk_above)
+        rows = [self.change(n, NOW - timedelta(hours=n)) for n in range(6)]
+        del rows[1]["new_status_id"]
+        fake.activities["status_change/opportunity"] = rows
+        [changes] = connect().history([Ref("eu", Kind.DEAL, "oppo_2")])
+        assert len(changes) == 2
+        with pytest.raises(UnreadableRecord, match="new_status_id"):
+            list(connect().history([Ref("eu", Kind.DEAL, "oppo_1")]))
+
+    def test_changes_put_together_or_entered_late_come_in_the_increment(self, fake, connect):
+        rows = [self.change(n, NOW - timedelta(days=n + 1)) for n in range(4)]
+        fake.activities["status_change/opportunity"] = rows[:3]
+        cursor = everything(connect(), Kind.STAGE_CHANGE)[-1].cursor
+        fake.now += timedelta(hours=1)
+        rows[1]["new_status_id"] = "stat_9"
+        fake.log("activity.opportunity_status_change", "updated", "acti_1")
+        fake.activities["status_change/opportunity"] = rows
+        fake.log("activity.opportunity_status_change", "created", "acti_3", data=rows[3])
+        fresh = {"date_created": iso(fake.now)}
+        fake.log("activity.opportunity_status_change", "created", "acti_8", data=fresh)
+        pages = everything(connect(), Kind.STAGE_CHANGE, cursor)
+        assert ids(pages) == {"acti_1", "acti_3"}
+        assert fake.count("/activity/status_change/opportunity/acti_8/") == 0
+
+    def test_the_note_of_a_deleted_deal_is_gone(self, fake, connect):
+        fake.add_deal(1, NOW - timedelta(days=1), note="on the deal")
+        cursor = everything(connect(), Kind.NOTE)[-1].cursor
+        fake.now += timedelta(hours=1)
+        fake.delete_deal("oppo_1")
+        assert gone(everything(connect(), Kind.NOTE, cursor)) == {"oppo_1": None}
 
     def test_notes_of_deals_and_of_leads_come(self, fake, connect):
         fake.add_deal(1, NOW - timedelta(days=1), note="on the deal")
@@ -750,6 +908,13 @@ class TestSmallReads:
         ]
         assert page.whole
 
+    @pytest.mark.parametrize("odd", [{"data": 5}, {"data": [{"name": "no id"}]}])
+    def test_pipelines_of_the_wrong_shape_are_asked_for_again(self, fake, connect, odd):
+        good = {"data": [{"id": "pipe_1", "name": "Sales", "statuses": []}]}
+        fake.answers = [(200, {}, json.dumps(body)) for body in (odd, good)]
+        [page] = everything(connect(), Kind.PIPELINE)
+        assert [record.ref.id for record in page.records] == ["pipe_1"]
+
     def test_owners_include_those_who_left(self, fake, connect):
         fake.users = [
             {
@@ -827,7 +992,7 @@ class TestErrorsAndLimits:
         assert type(caught.value) is error
 
     def test_a_page_that_is_not_json_is_a_bad_answer(self, fake, connect):
-        fake.answers = [(200, {"Content-Type": "text/html"}, "<html>")] * 3
+        fake.answers = [(200, {"Content-Type": "text/html"}, "<html>")] * 5
         with pytest.raises(BadAnswer, match="not JSON"):
             connect().check()
 

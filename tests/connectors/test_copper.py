@@ -1,4 +1,25 @@
-"""Copper against a small stand-in that keeps state and speaks Copper's wire format."""
+"""Copper against a small stand-in that keeps state and speaks Copper's wire format.
+
+The traps of the contract's summary that concern reading, and the test that each would fail:
+
+ 1  three headers         test_the_three_headers_are_sent, test_oauth_sends_the_bearer_alone
+ 2  total is a bound      test_the_total_header_is_not_trusted
+ 3  depth of 100,000      test_no_search_reaches_beyond_its_depth
+ 4  default sort          test_every_search_is_sorted_and_asks_for_page_one
+ 5  180 a minute          test_a_long_read_keeps_below_the_limit_of_a_minute
+ 6  status, not stage     test_the_outcome_is_the_status_and_never_the_stage
+ 7  lists are read only   test_only_pipelines_of_opportunities_count_and_all_stages_are_open
+ 8  contact may be null   test_a_deal_without_person_or_company_is_read
+ 9  close_date            test_close_dates_follow_the_accounts_order,
+                          test_a_close_date_in_the_other_order_is_set_aside_with_advice
+10  dates at midnight     test_dates_are_days_of_the_accounts_zone,
+                          test_without_a_zone_the_most_likely_midnight_is_meant
+11  options by id         test_values_are_typed_and_options_named
+12  key in a tag          test_the_key_comes_from_its_tag
+13  concerns writing only
+14  deletes are unlisted  test_a_deletion_becomes_known (contract suite: capabilities say ABSENT)
+15  primary links only    test_reason_source_and_people_are_read, test_every_deal_comes_in_few_requests
+"""
 
 from __future__ import annotations
 
@@ -308,6 +329,17 @@ class TestFullRead:
         with pytest.raises(BadAnswer, match="sorted"):
             everything(connect(), Kind.DEAL)
 
+    def test_a_broken_time_at_the_border_of_a_page_concerns_that_deal_only(self, fake, connect):
+        fill(fake, 500)
+        paged = fake.paged
+        fake.paged = lambda rows, body: paged(
+            [row | {"date_created": None} if row["id"] == 199 else row for row in rows], body
+        )
+        fake.rows["opportunities"][199]["win_probability"] = -1
+        pages = everything(connect(in_flight=1), Kind.DEAL)
+        assert len(ids(pages)) == 499
+        assert {bad.ref.id for page in pages for bad in page.unreadable} == {"199"}
+
     def test_an_answer_that_is_no_array_is_a_bad_answer(self, fake, connect):
         fake.search = lambda rows, body: (200, {}, {"success": False})
         with pytest.raises(BadAnswer, match="array"):
@@ -496,8 +528,10 @@ class TestCustomFields:
         }
         assert page.records[0].custom["3"] == expected[seconds]
 
-    @pytest.mark.parametrize(("zone_hours", "day"), [(-8, 12), (0, 12), (2, 12), (9, 12), (-12, 12)])
-    def test_without_a_zone_the_nearest_midnight_is_meant(self, fake, connect, zone_hours, day):
+    @pytest.mark.parametrize(
+        ("zone_hours", "day"), [(-10, 12), (-8, 12), (0, 12), (5.5, 12), (12, 12), (13, 12)]
+    )
+    def test_without_a_zone_the_most_likely_midnight_is_meant(self, fake, connect, zone_hours, day):
         midnight = datetime(2018, 1, day, tzinfo=UTC) - timedelta(hours=zone_hours)
         page = self.custom(fake, connect(), f3=int(midnight.timestamp()))
         assert page.records[0].custom["3"] == date(2018, 1, day)
@@ -571,6 +605,13 @@ class TestOtherKinds:
         assert len(page.records) == 450
         assert page.whole
 
+    def test_a_list_of_users_that_repeats_its_pages_ends(self, fake, connect):
+        fake.users = [{"id": n, "name": f"U{n}", "email": f"u{n}@x.test"} for n in range(450)]
+        paged = fake.paged
+        fake.paged = lambda rows, body: paged(rows, {**body, "page_number": 1})
+        with pytest.raises(IncompleteRead, match="repeats"):
+            everything(connect(), Kind.OWNER)
+
     def test_notes_of_deals_and_companies_come_and_those_of_people_do_not(self, fake, connect):
         fake.add_activity(1, NOW - 50, parent=("opportunity", 7))
         fake.add_activity(2, NOW - 40, parent=("company", 7))
@@ -636,6 +677,19 @@ class TestOtherKinds:
             ["8", "5", "2"],
         ]
 
+    @pytest.mark.parametrize("bulk_above", [100, 0])
+    def test_history_names_an_unreadable_change_of_a_wanted_deal_only(
+        self, fake, connect, monkeypatch, bulk_above
+    ):
+        monkeypatch.setattr("crmkit.connectors.copper.connector.BULK_HISTORY_ABOVE", bulk_above)
+        self.stages(fake)
+        fake.add_activity(1, NOW - 60, system=True, parent=("opportunity", 1), new_value="Talk")
+        fake.add_activity(2, NOW - 50, system=True, parent=("opportunity", 2), new_value="New")
+        [changes] = connect().history([Ref("us", Kind.DEAL, "2")])
+        assert [change.ref.id for change in changes] == ["2"]
+        with pytest.raises(UnreadableRecord, match="2 stages"):
+            list(connect().history([Ref("us", Kind.DEAL, "1")]))
+
 
 class TestGet:
     def test_deals_are_read_two_hundred_at_a_time(self, fake, connect):
@@ -675,6 +729,15 @@ class TestErrorsAndLimits:
         assert sent["X-PW-Application"] == "developer_api"
         assert sent["X-PW-UserEmail"] == "admin@example.com"
 
+    def test_the_key_is_looked_up_once(self, fake, make_context):
+        context = make_context("us", api_key="k3y-secret")
+        looked_up = []
+        get = context.secrets.get
+        context.secrets.get = lambda name: (looked_up.append(name), get(name))[1]
+        connector = CopperConnector(context, CopperConnector.Options(user_email="a@x.test"))
+        everything(connector, Kind.DEAL)
+        assert looked_up == ["api_key"]
+
     def test_oauth_sends_the_bearer_alone(self, fake, make_context):
         options = CopperConnector.Options(auth="oauth")
         CopperConnector(make_context("us", access_token="t0ken"), options).check()
@@ -713,7 +776,7 @@ class TestErrorsAndLimits:
     def test_a_page_that_is_not_json_is_asked_again(self, fake, connect, clock):
         fake.answers = [(200, {}, "<html>")]
         assert connect().check().id == "1"
-        assert clock.slept == [1.0]
+        assert len(clock.slept) == 1
 
     @pytest.mark.parametrize(("headers", "seconds"), [({}, 5.0), ({"Retry-After": "7"}, 7.0)])
     def test_429_waits_with_and_without_a_word_of_the_server(self, fake, connect, clock, headers, seconds):

@@ -11,12 +11,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import responses
 
 from crmkit.connectors import translate
 from crmkit.connectors.copper import records, values
 from crmkit.connectors.copper.connector import CopperConnector
-from crmkit.connectors.copper.dialect import CopperDialect
-from crmkit.connectors.copper.steps import Steps, rows_of
+from crmkit.connectors.copper.dialect import BASE, CopperDialect
+from crmkit.connectors.copper.steps import ACTIVITY_TYPES, Steps, rows_of
 from crmkit.connectors.http import Answer, Call
 from crmkit.errors import NotFound, Rejected
 from crmkit.model import Company, Contact, Deal, Kind, LostKind, Note, Outcome, Owner, Pipeline
@@ -24,6 +25,74 @@ from crmkit.model import Company, Contact, Deal, Kind, LostKind, Note, Outcome, 
 EXAMPLES = Path(__file__).parents[2].parent / "shared/specs/copper/examples"
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the vendor's example payloads are not here")
 PACIFIC = values.Days(day_first=False, zone=ZoneInfo("America/Los_Angeles"))
+
+
+_WRITE = "answers a write"
+_RELATED = "further people and companies would cost a call per deal"
+LEFT_OUT = {
+    "bulk_update_failed_item_response_200": _WRITE,
+    "company_delete_response_200": _WRITE,
+    "contact_types_list_response_200": "the model has no type of contact",
+    "custom_field_create_dropdown_response_200": _WRITE,
+    "lead_search_all_custom_field_types_response_200": "leads are not read",
+    "oauth_token_response_200": "the token is stored by hand and cannot be renewed",
+    "opportunity_delete_response_200": _WRITE,
+    "pipeline_stages_list_response_200": "stages are read with their pipelines, in order",
+    "related_add_response_200": _WRITE,
+    "related_list_all_response_200": _RELATED,
+    "related_remove_response_200": _WRITE,
+    "task_create_response_200": "tasks are not read",
+    "webhook_create_response_200": _WRITE,
+    "webhook_delete_response_200": _WRITE,
+}
+
+
+def test_every_example_is_read_or_left_out_for_a_reason():
+    read_here = Path(__file__).read_text(encoding="utf-8")
+    answers = [path.stem for path in EXAMPLES.glob("*.json") if not path.stem.endswith("_request")]
+    assert [name for name in answers if f'"{name}"' not in read_here] == []
+    assert LEFT_OUT.keys() <= set(answers)
+
+
+def connected(make_context) -> CopperConnector:
+    return CopperConnector(
+        make_context("us", api_key="k3y-secret"), CopperConnector.Options(user_email="a@x.test")
+    )
+
+
+def test_the_account(make_context):
+    with responses.RequestsMock() as mock:
+        mock.get(
+            f"{BASE}/account",
+            json=example("account_get_response_200"),
+            headers={"Date": "Mon, 23 Nov 2026 12:00:00 GMT"},
+        )
+        workspace = connected(make_context).check()
+    assert (workspace.id, workspace.name) == ("100624", "Dev API Sandbox")
+
+
+def test_loss_reasons(make_context):
+    with responses.RequestsMock() as mock:
+        mock.get(
+            f"{BASE}/loss_reasons",
+            json=example("loss_reasons_list_response_200"),
+            headers={"Date": "Mon, 23 Nov 2026 12:00:00 GMT"},
+        )
+        reasons = connected(make_context).wire.named("/loss_reasons")
+    assert reasons == {308806: "Price", 308807: "Features", 308808: "Competitor"}
+
+
+def test_the_types_of_activity_that_are_asked_for():
+    types = example("activity_types_list_response_200")
+    names = {(row["category"], row["id"]): row["name"] for rows in types.values() for row in rows}
+    asked = {kind: names[wanted["category"], wanted["id"]] for kind, wanted in ACTIVITY_TYPES.items()}
+    assert asked == {Kind.NOTE: "Note", Kind.STAGE_CHANGE: "Pipeline Stage Changed"}
+
+
+def test_the_stub_of_a_deleted_activity_is_a_tombstone(make_context):
+    steps = Steps(connected(make_context).wire, Kind.NOTE, records.note_translator("us"), 1)
+    found = steps.translated([example("activity_delete_response_200")])
+    assert ([stone.ref.id for stone in found.tombstones], found.records) == (["99999999"], [])
 
 
 def answer(name: str, status: int = 200) -> Answer:
@@ -161,10 +230,7 @@ def test_activities_are_sorted_newest_first_and_notes_on_companies_are_kept(make
     assert [row["activity_date"] for row in rows] == sorted(
         (row["activity_date"] for row in rows), reverse=True
     )
-    connector = CopperConnector(
-        make_context("us", api_key="k"), CopperConnector.Options(user_email="a@x.test")
-    )
-    steps = Steps(connector.wire, Kind.NOTE, records.note_translator("us"), 1)
+    steps = Steps(connected(make_context).wire, Kind.NOTE, records.note_translator("us"), 1)
     found = steps.translated(rows)
     kept = [row for row in rows if row["parent"]["type"] == "company"]
     assert [record.text for record in found.records] == [row["details"] for row in kept]

@@ -202,6 +202,16 @@ def test_a_body_of_the_wrong_shape_is_asked_for_again(http: Http) -> None:
 
 
 @responses.activate
+def test_what_a_reader_says_of_an_answer_is_named_by_its_call(http: Http) -> None:
+    def read(answer: Answer) -> None:
+        raise BadAnswer("no rows")
+
+    responses.get(f"{BASE}/deals", json=[])
+    with pytest.raises(BadAnswer, match=r"GET .*deals: no rows$"):
+        http.fetch(READ, read)
+
+
+@responses.activate
 def test_a_write_whose_answer_cannot_be_read_is_not_repeated(http: Http, context: Context) -> None:
     responses.post(f"{BASE}/deals", body='{"id": 1')
     with pytest.raises(OutcomeUnknown):

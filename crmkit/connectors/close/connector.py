@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from crmkit.connectors import translate
 from crmkit.connectors.base import (
     Capabilities,
     Connector,
@@ -24,13 +23,16 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.close import custom, dialect, plans, records, walks
+from crmkit.connectors.close import custom, dialect, plans, walks
 from crmkit.connectors.close.custom import CustomFields, Row
-from crmkit.connectors.close.steps import PATHS, Found, Steps, merged, server_time
-from crmkit.connectors.http import Answer, Call, Http
-from crmkit.connectors.walk import Segment, pack, unpack, walk
-from crmkit.errors import AccessDenied, BadAnswer, ConfigError, IncompleteRead, UnreadableRecord
-from crmkit.model import AnyRecord, Kind, Owner, Pipeline, Ref, StageChange, Workspace
+from crmkit.connectors.close.events import EventLog, merged
+from crmkit.connectors.close.lists import Lists
+from crmkit.connectors.close.steps import PATHS, Steps
+from crmkit.connectors.http import Http
+from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
+from crmkit.connectors.walk import pages as walk_pages
+from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord
+from crmkit.model import AnyRecord, Kind, Ref, StageChange, Workspace
 
 OVERLAP = timedelta(minutes=5)
 # Events are kept for 30 days; an increment that reaches further back cannot see deletions.
@@ -93,29 +95,17 @@ class CloseConnector(Connector):
             in_flight=self.in_flight,
         )
         spoken.http = self.http
+        self.lists = Lists(context, self.http)
         self._known: dict[Kind, CustomFields] = {}
 
     def check(self) -> Workspace:
-        me = self._steps(Kind.DEAL, CustomFields(), full=True).ask(_get("/me/"), _dated)
-        native = self._organization_id(me[0])
-        organization = self._organization(native, "id,name,currency")
-        currency = organization.get("currency")
-        return Workspace(
-            id=native,
-            name=str(organization.get("name") or native),
-            # Close has no zone of the organization; each user has one.
-            time_zone=None,
-            base_currency=currency,
-            currencies=(currency,) if currency else (),
-            server_time=me[1],
-            user=me[0].get("email") or me[0].get("id"),
-        )
+        return self.lists.workspace()
 
     def read(self, kind: Kind, since: str | None = None) -> Iterator[Page]:
         if kind is Kind.PIPELINE:
-            return self._pipelines()
+            return self.lists.pipelines()
         if kind is Kind.OWNER:
-            return self._owners()
+            return self.lists.owners()
         return self._walked(kind, unpack(since) if since else None)
 
     def get(self, refs: Sequence[Ref]) -> Sequence[AnyRecord]:
@@ -123,130 +113,40 @@ class CloseConnector(Connector):
         for kind in dict.fromkeys(ref.kind for ref in refs):
             wanted = [ref.id for ref in refs if ref.kind is kind]
             if kind in (Kind.PIPELINE, Kind.OWNER):
-                pages = self._pipelines() if kind is Kind.PIPELINE else self._owners()
-                found += [record for page in pages for record in page.records if record.ref.id in wanted]
+                found += [
+                    record for page in self.read(kind) for record in page.records if record.ref.id in wanted
+                ]
             else:
                 found += self._singles(kind, wanted)
         return found
 
     def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
-        wanted = {ref.id for ref in deals}
+        wanted = frozenset(ref.id for ref in deals)
+        steps = self._steps(Kind.STAGE_CHANGE, CustomFields(), full=True, deals=wanted)
         if len(wanted) > BULK_HISTORY_ABOVE:
-            yield from self._bulk_history(wanted)
-            return
-        steps = self._steps(Kind.STAGE_CHANGE, CustomFields(), full=True)
-
-        def step(segment: Segment) -> tuple[list[StageChange], Sequence[Segment]]:
-            params = {
-                "opportunity_id": segment["id"],
-                "_limit": str(walks.ACTIVITIES_PER_PAGE),
-                "_skip": str(segment["skip"]),
-            }
-            call = _get(PATHS[Kind.STAGE_CHANGE], params)
-            rows, more, _ = steps.ask(call, lambda answer: walks.page_of(answer.json()))
-            changes = _readable(steps.translated(rows))
-            rest = [{**segment, "skip": segment["skip"] + len(rows)}] if more else []
-            return [change for change in changes if isinstance(change, StageChange)], rest
-
-        gathered: dict[str, list[StageChange]] = {}
-        segments: list[Segment] = [{"id": native, "skip": 0} for native in sorted(wanted)]
-        for changes, _ in walk(segments, step, in_flight=self.in_flight, cancel=_nothing):
-            for change in changes:
-                gathered.setdefault(change.deal_id, []).append(change)
+            segments = plans.full(Kind.STAGE_CHANGE, self.lists.schema("opportunity")[1])["segs"]
+            step = steps.step
+            steps.room.begin(segments)
+        else:
+            segments, step = [{"id": native, "skip": 0} for native in sorted(wanted)], steps.history_page
+        gathered: dict[str, dict[str, StageChange]] = {}
+        for found, _ in walk(segments, step, in_flight=self.in_flight):
+            for change in _readable(found):
+                if isinstance(change, StageChange):
+                    gathered.setdefault(change.deal_id, {})[change.ref.id] = change
         for changes in gathered.values():
-            yield _in_order(changes)
+            yield sorted(changes.values(), key=lambda change: (change.at, change.ref.id))
 
     def fields(self, kind: Kind) -> Sequence[Field]:
         schema = _SCHEMAS.get(kind)
         if schema is None:
             return super().fields(kind)
-        rows, _ = self._schema(schema)
+        rows, _ = self.lists.schema(schema)
         fixed = [Field(id=name, label=name, type=type_) for name, type_ in custom.FIXED_FIELDS[kind]]
         return [*fixed, *(custom.describe(row) for row in rows)]
 
     def close(self) -> None:
         self.http.close()
-
-    # Small lists, read whole.
-
-    def _pipelines(self) -> Iterator[Page]:
-        body = self._ask_mapping(_get("/pipeline/"))
-        rows, _, _ = walks.page_of(body)
-        good, bad = translate.records(
-            Pipeline,
-            self.context.connection,
-            Kind.PIPELINE,
-            list(enumerate(rows)),
-            records.pipeline_translator(self.context.connection),
-            records.identify,
-        )
-        yield Page(good, (), bad, pack({"k": Kind.PIPELINE}), last=True, whole=True)
-
-    def _owners(self) -> Iterator[Page]:
-        native = self._organization_id(self._ask_mapping(_get("/me/")))
-        organization = self._organization(native, "id,memberships,inactive_memberships")
-        rows: dict[str, Row] = {}
-        former: set[str] = set()
-        for name in ("memberships", "inactive_memberships"):
-            for membership in organization.get(name) or ():
-                rows[membership["user_id"]] = membership
-                if name == "inactive_memberships":
-                    former.add(membership["user_id"])
-        current = {row["user_id"] for row in organization.get("memberships") or ()}
-        for user in self._users():
-            rows[user["id"]] = user
-        good, bad = translate.records(
-            Owner,
-            self.context.connection,
-            Kind.OWNER,
-            rows.values(),
-            records.owner_translator(self.context.connection, frozenset(former - current)),
-            lambda row: str(row.get("user_id") or row["id"]),
-        )
-        yield Page(good, (), bad, pack({"k": Kind.OWNER}), last=True, whole=True)
-
-    def _users(self) -> Iterator[Row]:
-        skip = 0
-        while True:
-            params = {"_limit": "1000", "_skip": str(skip)}
-            rows, more, _ = walks.page_of(self._ask_mapping(_get("/user/", params)))
-            yield from rows
-            skip += len(rows)
-            if not more:
-                return
-
-    def _organization_id(self, me: Row) -> str:
-        if isinstance(me.get("organization_id"), str):
-            return str(me["organization_id"])
-        for found in me.get("organizations") or ():
-            return str(found["id"] if isinstance(found, dict) else found)
-        for membership in me.get("memberships") or ():
-            if membership.get("organization_id"):
-                return str(membership["organization_id"])
-        raise AccessDenied(f"{self.context.connection}: the user belongs to no organization in Close")
-
-    def _organization(self, native: str, fields: str) -> Row:
-        call = Call(
-            "GET",
-            f"/organization/{native}/",
-            params={"_fields": fields},
-            buckets=("GET organization",),
-            label="GET /organization/{id}/",
-        )
-        return self._ask_mapping(call)
-
-    def _schema(self, what: str) -> tuple[list[Row], datetime]:
-        """Custom field definitions, and the server's time when they were read."""
-        label = f"GET /custom_field_schema/{what}/"
-        call = Call("GET", f"/custom_field_schema/{what}/", buckets=("GET custom_field_schema",), label=label)
-
-        def read(answer: Answer) -> tuple[list[Row], datetime]:
-            rows = answer.mapping().get("fields")
-            if not isinstance(rows, list):
-                raise BadAnswer("the answer holds no list of fields")
-            return [row for row in rows if isinstance(row, dict)], server_time(answer)
-
-        return self._steps(Kind.DEAL, CustomFields(), full=True).ask(call, read)
 
     # Long lists.
 
@@ -259,12 +159,11 @@ class CloseConnector(Connector):
         elif "segs" in cursor:
             state = cursor
         else:
-            asking = self._steps(kind, CustomFields(), full=False)
-            state = plans.increment(asking, walks.moment(cursor["since"]), now)
+            state = plans.increment(kind, EventLog(self.http), walks.moment(cursor["since"]), now)
         yield from self._pages(self._steps(kind, fields, full=state["full"]), state)
 
     def _prepared(self, kind: Kind) -> tuple[CustomFields, datetime]:
-        rows, now = self._schema(_SCHEMAS.get(kind, "opportunity"))
+        rows, now = self.lists.schema(_SCHEMAS.get(kind, "opportunity"))
         try:
             wanted = self.options.name_field if kind is Kind.DEAL else None
             self._known[kind] = CustomFields.of(rows, name_field=wanted)
@@ -278,15 +177,13 @@ class CloseConnector(Connector):
     def _pages(self, steps: Steps, state: dict[str, Any]) -> Iterator[Page]:
         rounds = 0
         while True:
-            steps.begin(state["segs"])
-            last = Found()
-            for found, still_open in self._walk(state["segs"], steps):
-                if not still_open:
-                    last = found
-                    continue
-                cursor = pack({**state, "segs": list(still_open)})
-                yield Page(found.records, found.tombstones, found.unreadable, cursor)
-            if not plans.slid(steps, state):
+            steps.room.begin(state["segs"])
+
+            def cursor(still_open: Sequence[Segment], state: dict[str, Any] = state) -> str:
+                return pack({**state, "segs": list(still_open)})
+
+            last = yield from walk_pages(state["segs"], steps.step, in_flight=self.in_flight, cursor=cursor)
+            if not plans.slid(steps.log, state):
                 break
             rounds += 1
             if rounds >= LEAD_ROUNDS:
@@ -294,10 +191,9 @@ class CloseConnector(Connector):
                     f"{self.context.connection}: leads are deleted or merged faster than they can be listed"
                 )
             state = plans.full(steps.kind, self._prepared(steps.kind)[1])
-            yield Page(last.records, last.tombstones, last.unreadable, pack(state))
+            yield last.page(pack(state))
         start = walks.wire(walks.moment(state["t0"]) - OVERLAP)
-        cursor = pack({"k": state["k"], "since": start})
-        yield Page(last.records, last.tombstones, last.unreadable, cursor, last=True, whole=state["full"])
+        yield last.page(pack({"k": state["k"], "since": start}), last=True, whole=state["full"])
 
     # Single records.
 
@@ -313,19 +209,19 @@ class CloseConnector(Connector):
 
         rows: dict[str, Row | None] = {}
         segments = [{"id": native} for native in dict.fromkeys(wanted)]
-        for (native, row), _ in walk(segments, step, in_flight=self.in_flight, cancel=_nothing):
+        for (native, row), _ in walk(segments, step, in_flight=self.in_flight):
             rows[native] = row
         if kind is Kind.COMPANY and None in rows.values():
-            rows = {**rows, **self._survivors(steps, [native for native, row in rows.items() if row is None])}
+            rows |= self._survivors(steps, [native for native, row in rows.items() if row is None])
         unique = {row["id"]: row for row in rows.values() if row is not None}
         if kind is Kind.NOTE:
             unique = {native: row for native, row in unique.items() if row.get("note")}
         return _readable(steps.translated(list(unique.values())))
 
     def _survivors(self, steps: Steps, lost: Iterable[str]) -> dict[str, Row | None]:
-        now = self._schema("lead")[1]
+        now = self.lists.schema("lead")[1]
         into: dict[str, str] = {}
-        for event in steps.events("lead", "merged", now - EVENTS_KEPT):
+        for event in steps.log.since("lead", "merged", now - EVENTS_KEPT):
             source, survivor = merged(event)
             if source and survivor:
                 into[source] = survivor
@@ -339,23 +235,10 @@ class CloseConnector(Connector):
                 found[native] = steps.row("/lead/", at)
         return found
 
-    def _bulk_history(self, wanted: set[str]) -> Iterator[Sequence[StageChange]]:
-        gathered: dict[str, dict[str, StageChange]] = {}
-        for page in self.read(Kind.STAGE_CHANGE):
-            for change in page.records:
-                if isinstance(change, StageChange) and change.deal_id in wanted:
-                    gathered.setdefault(change.deal_id, {})[change.ref.id] = change
-        for changes in gathered.values():
-            yield _in_order(changes.values())
-
-    def _walk(self, segments: Sequence[Segment], steps: Steps) -> Iterator[tuple[Found, Sequence[Segment]]]:
-        return walk(segments, steps.step, in_flight=self.in_flight, cancel=_nothing)
-
-    def _steps(self, kind: Kind, fields: CustomFields, *, full: bool) -> Steps:
-        return Steps(self.context, self.http, kind, fields, self.in_flight, full=full)
-
-    def _ask_mapping(self, call: Call) -> Row:
-        return self._steps(Kind.DEAL, CustomFields(), full=True).ask(call, Answer.mapping)
+    def _steps(
+        self, kind: Kind, fields: CustomFields, *, full: bool, deals: frozenset[str] | None = None
+    ) -> Steps:
+        return Steps(self.context, self.http, kind, fields, self.in_flight, full=full, deals=deals)
 
 
 def _api_root(base_url: str) -> str:
@@ -363,25 +246,7 @@ def _api_root(base_url: str) -> str:
     return base_url if urlsplit(base_url).path.strip("/") else f"{base_url.rstrip('/')}/api/v1"
 
 
-def _get(path: str, params: dict[str, str] | None = None) -> Call:
-    return Call(
-        "GET", path, params=params, buckets=(f"GET {path.strip('/').partition('/')[0]}",), label=f"GET {path}"
-    )
-
-
-def _dated(answer: Answer) -> tuple[Row, datetime]:
-    return answer.mapping(), server_time(answer)
-
-
 def _readable(found: Found) -> list[AnyRecord]:
     for bad in found.unreadable:
         raise UnreadableRecord(str(bad.ref), bad.field, bad.reason)
     return list(found.records)
-
-
-def _in_order(changes: Iterable[StageChange]) -> list[StageChange]:
-    return sorted(changes, key=lambda change: (change.at, change.ref.id))
-
-
-def _nothing() -> None:
-    """Steps in flight end by themselves; nothing has to be woken."""

@@ -120,15 +120,15 @@ class CustomFields:
     def read(self, row: Row) -> dict[str, CustomValue]:
         """The typed values of a row; unset ones are left out."""
         values: dict[str, CustomValue] = {}
-        for name in row:
-            # Only custom fields have a dot; a third of the time that `startswith` takes.
-            if "." in name:
-                value = row[name]
-                if not value and not isinstance(value, (int, Decimal)):
-                    continue
-                # A field made after the schema was read is taken as it comes.
-                native, reader = self.readers.get(name) or (name.removeprefix("custom."), _untyped)
-                values[native] = reader(value, name)
+        known = self.readers
+        # Only custom fields have a dot; a third of the time that `startswith` takes.
+        for name in [name for name in row if "." in name]:
+            value = row[name]
+            if not value and not isinstance(value, (int, Decimal)):
+                continue
+            # A field made after the schema was read is taken as it comes.
+            native, reader = known.get(name) or (name.removeprefix("custom."), _untyped)
+            values[native] = value if reader is _text and type(value) is str else reader(value, name)
         return values
 
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from crmkit.connectors.base import Context
 from crmkit.connectors.http import Answer, Call, Http, retry_after
 from crmkit.connectors.oauth import Grant, Tokens
-from crmkit.connectors.pacing import HEADROOM, Limit, Pacer
+from crmkit.connectors.pacing import Limit, Pacer, ToldLimit
 from crmkit.errors import (
     AccessDenied,
     BadAnswer,
@@ -54,43 +54,6 @@ _TEXT_LENGTH = 300
 
 class TooDeep(Rejected):
     """`_skip` or `_limit` is beyond the maximum of the resource; read in smaller parts."""
-
-
-class ToldLimit(Limit):
-    """A limit that is known only from what the answers say: no numbers are published.
-
-    Until an answer has told something, and again after the told window has ended, calls
-    are admitted; then as many as were said to be left, less the headroom.
-
-    Source: https://developer.close.com/api/overview/rate-limits
-    """
-
-    def __init__(self) -> None:
-        self._left = float("inf")
-        self._until = 0.0
-
-    def admit(self, now: float, cost: float) -> float:
-        if now >= self._until:
-            self._left = float("inf")
-            return 0.0
-        if self._left < cost:
-            return self._until - now
-        self._left -= cost
-        return 0.0
-
-    def slow_down(self, now: float, seconds: float) -> None:
-        self._left = 0.0
-        self._until = max(self._until, now + seconds)
-
-    def told(self, now: float, limit: float, remaining: float, reset: float) -> None:
-        """Take over a `RateLimit` header; answers of parallel calls come in any order."""
-        usable = remaining - limit * (1 - HEADROOM)
-        until = now + reset + _SLACK_SECONDS
-        if now >= self._until or self._left == float("inf"):
-            self._left, self._until = usable, until
-        else:
-            self._left = min(self._left, usable)
-            self._until = max(self._until, until) if usable <= 0 else self._until
 
 
 class CloseDialect:
@@ -160,7 +123,7 @@ class CloseDialect:
         bucket = pacer.limit(bucket_of(answer.what.rpartition(": ")[2]))
         if isinstance(bucket, ToldLimit) and None not in (limit, remaining, reset):
             now = self._context.clock.monotonic()
-            bucket.told(now, limit or 0.0, remaining or 0.0, reset or 0.0)
+            bucket.told(now, limit or 0.0, remaining or 0.0, (reset or 0.0) + _SLACK_SECONDS)
 
     def _said(self, answer: Answer) -> str:
         """The vendor's own words, short and without secrets; two shapes exist."""
@@ -229,7 +192,10 @@ def bucket_of(label: str) -> str:
 
 
 def limits() -> dict[str, Limit]:
-    """One limit per endpoint group that reading uses."""
+    """One limit per endpoint group that reading uses; no numbers are published.
+
+    Source: https://developer.close.com/api/overview/rate-limits
+    """
     return {f"{verb} {group}": ToldLimit() for group in GROUPS for verb in ("GET", "POST")}
 
 

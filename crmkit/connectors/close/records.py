@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from crmkit.connectors.close.custom import CustomFields, Row, a_day, with_flat_custom
 from crmkit.connectors.translate import FieldError, instant, text
 from crmkit.model import (
-    DealContact,
     Kind,
     LostKind,
     Outcome,
@@ -24,6 +23,13 @@ from crmkit.model import (
 )
 
 OUTCOMES = {"active": Outcome.OPEN, "won": Outcome.WON, "lost": Outcome.LOST}
+_OUTCOMES = {
+    None: (Outcome.OPEN, None),
+    "": (Outcome.OPEN, None),
+    "active": (Outcome.OPEN, None),
+    "won": (Outcome.WON, None),
+    "lost": (Outcome.LOST, LostKind.LOST),
+}
 PERIODS = {period.value: period for period in ValuePeriod}
 LEAD_PAGE = "https://app.close.com/lead/"
 UNTITLED = "Untitled"
@@ -39,45 +45,84 @@ _ODD_EXPONENTS = {
 
 def deal_translator(connection: str, fields: CustomFields) -> Callable[[Row], Row]:
     """A function that gives the `Deal` fields of one opportunity."""
+    read_custom, name_field = fields.read, fields.name or ""
+    days, kind = Days(), Kind.DEAL
 
     def translate(row: Row) -> Row:
-        native = row["id"]
-        status_type = row.get("status_type")
-        outcome = OUTCOMES.get(status_type) if status_type else Outcome.OPEN
-        if outcome is None:
-            raise FieldError("status_type", "is none of active, won, lost")
-        currency = row.get("value_currency") or None
-        value = row.get("value")
-        close = a_day(row.get("date_won"), "date_won")
-        modified = row.get("date_updated")
+        get = row.get
+        outcome, lost_kind = _OUTCOMES.get(get("status_type")) or _no_outcome()
+        currency = get("value_currency") or None
+        value = get("value")
+        close = days.read(get("date_won"), "date_won")
+        modified = get("date_updated")
         modified_at = instant(modified, "date_updated", naive_is_utc=True)
-        lead, contact = row.get("lead_id"), row.get("contact_id")
-        custom = fields.read(row)
+        lead, contact = get("lead_id"), get("contact_id")
+        if outcome is Outcome.OPEN:
+            # `date_won` is an estimate, which also stays behind when a won deal is opened again.
+            closed_at = None
+        elif outcome is Outcome.WON:
+            closed_at = None if close is None else days.noon(close)
+        else:
+            closed_at = instant(get("date_lost"), "date_lost", naive_is_utc=True)
         return {
-            "ref": Ref(connection, Kind.DEAL, native),
-            "name": (fields.name and row.get(fields.name)) or row.get("lead_name") or UNTITLED,
-            "pipeline_id": row.get("pipeline_id"),
-            "stage_id": row.get("status_id"),
+            "ref": Ref(connection, kind, row["id"]),
+            "name": get(name_field) or get("lead_name") or UNTITLED,
+            "pipeline_id": get("pipeline_id"),
+            "stage_id": get("status_id"),
             "outcome": outcome,
-            "lost_kind": LostKind.LOST if outcome is Outcome.LOST else None,
-            "amount": None if value is None else amount(value, currency, row.get("value_formatted")),
+            "lost_kind": lost_kind,
+            "amount": None if value is None else amount(value, currency, get("value_formatted")),
             "currency": currency,
-            "value_period": _period(row.get("value_period")),
-            "probability": _share(row.get("confidence")),
-            "owner_id": row.get("user_id"),
+            "value_period": _period(get("value_period")),
+            "probability": _share(get("confidence")),
+            "owner_id": get("user_id"),
             "companies": (lead,) if lead else (),
-            "contacts": (DealContact(id=contact, primary=True),) if contact else (),
+            # The model builds the contact itself in half the time.
+            "contacts": ({"id": contact, "primary": True},) if contact else (),
             "expected_close": close,
-            "closed_at": _closed_at(outcome, close, row.get("date_lost")),
-            "created_at": instant(row.get("date_created"), "date_created", naive_is_utc=True),
+            "closed_at": closed_at,
+            "created_at": instant(get("date_created"), "date_created", naive_is_utc=True),
             "modified_at": modified_at,
-            "custom": custom,
+            "custom": read_custom(row),
             "url": f"{LEAD_PAGE}{lead}/" if lead else None,
             "key": _key(row, fields),
             "version": _version(modified, modified_at),
         }
 
     return translate
+
+
+def _no_outcome() -> tuple[Outcome, LostKind | None]:
+    raise FieldError("status_type", "is none of active, won, lost")
+
+
+class Days:
+    """Reads days, each spelling once."""
+
+    def __init__(self) -> None:
+        self._read: dict[Any, date] = {}
+        self._noons: dict[date, datetime] = {}
+
+    def read(self, value: Any, name: str) -> date | None:
+        """A day; a date-time is cut to its day."""
+        if value is None:
+            return None
+        known = self._read.get(value) if type(value) is str else None
+        if known is None:
+            known = a_day(value, name)
+            if known is not None:
+                self._read[value] = known
+        return known
+
+    def noon(self, day: date) -> datetime:
+        """When a deal was won, of which only the day is known, in the zone of whoever set it.
+
+        Noon UTC is that day in all but the outermost zones.
+        """
+        known = self._noons.get(day)
+        if known is None:
+            known = self._noons[day] = datetime.combine(day, time(12), UTC)
+        return known
 
 
 def amount(value: Any, currency: str | None, formatted: Any) -> Decimal:
@@ -89,7 +134,7 @@ def amount(value: Any, currency: str | None, formatted: Any) -> Decimal:
 
     Source: https://developer.close.com/api/resources/opportunities/list
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if type(value) is not int:
         raise FieldError("value", f"is a {type(value).__name__}, not a whole number of cents")
     exponent = _ODD_EXPONENTS.get(currency or "", 2)
     if exponent == 2 or not isinstance(formatted, str):
@@ -270,20 +315,6 @@ def _share(value: Any) -> Decimal | None:
     if share is None:
         raise FieldError("confidence", "is not a whole number from 0 to 100")
     return share
-
-
-def _closed_at(outcome: Outcome, close: date | None, lost: Any) -> datetime | None:
-    """When the deal was closed.
-
-    Of a won deal only the day is known, in the zone of whoever set it: noon UTC is that
-    day in all but the outermost zones. For an open deal `date_won` is an estimate, which
-    also stays behind when a won deal is opened again.
-    """
-    if outcome is Outcome.WON and close is not None:
-        return datetime.combine(close, time(12), UTC)
-    if outcome is Outcome.LOST:
-        return instant(lost, "date_lost", naive_is_utc=True)
-    return None
 
 
 def _version(value: Any, moment: datetime | None) -> str | None:

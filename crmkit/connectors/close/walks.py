@@ -9,50 +9,29 @@ Source: https://developer.close.com/api/overview/pagination
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from crmkit.connectors import windows
 from crmkit.connectors.translate import FieldError, instant
 from crmkit.connectors.walk import Segment
+from crmkit.connectors.windows import Room
 from crmkit.errors import BadAnswer, IncompleteRead
 
 Row = dict[str, Any]
 DEALS_PER_PAGE = 250
 LEADS_PER_PAGE = 200
 ACTIVITIES_PER_PAGE = 100
-EVENTS_PER_PAGE = 50
 # Rows that two neighbouring lead pages share: so many leads may vanish during the walk
 # without a later page having slid past a lead that was not read.
 LEAD_OVERLAP = 10
-# A window is cut only if so many pages remain: each cut costs about half a page.
-PAGES_WORTH_A_CUT = 8
+# How often a stretch that can only be paged by number is begun again after rows shifted.
+SHIFTS_AT_MOST = 5
 _SMALLEST_CUT = timedelta(seconds=2)
 # Times are shown with three or six decimals; what is stored may be finer than shown.
 _TICK = timedelta(milliseconds=1)
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _OTHER = {"date_created": "date_updated", "date_updated": "date_created"}
-
-
-class Room:
-    """How many more segments could run side by side; shared by the threads of one walk."""
-
-    def __init__(self, open_segments: int, in_flight: int) -> None:
-        self._lock = threading.Lock()
-        self._open = open_segments
-        self._in_flight = in_flight
-
-    def take(self, at_most: int) -> int:
-        """Reserve places for further segments; gives how many."""
-        with self._lock:
-            taken = max(0, min(at_most, self._in_flight - self._open))
-            self._open += taken
-            return taken
-
-    def done(self, produced: int) -> None:
-        """A step replaced its segment by so many, places taken before not counted."""
-        with self._lock:
-            self._open += produced - 1
 
 
 def moment(value: Any) -> datetime:
@@ -61,13 +40,18 @@ def moment(value: Any) -> datetime:
     Raises:
         BadAnswer: It cannot be read, so the walk cannot go on after it.
     """
-    try:
-        found = instant(value, "time", naive_is_utc=True)
-    except FieldError:
-        found = None
+    found = readable(value)
     if found is None:
         raise BadAnswer("a row has no readable time to go on from")
     return found
+
+
+def readable(value: Any) -> datetime | None:
+    """A time, or `None` if it cannot be read."""
+    try:
+        return instant(value, "time", naive_is_utc=True)
+    except FieldError:
+        return None
 
 
 def wire(value: datetime) -> str:
@@ -117,68 +101,62 @@ def after_time_page(
 
     Raises:
         BadAnswer: Rows are missing or out of order.
+        IncompleteRead: Deals that share both times change faster than they can be read.
     """
     skip = segment.get("skip", 0)
     if not more and total is not None and skip + len(rows) < total:
         raise BadAnswer(f"{skip + len(rows)} of {total} records came, and no more are announced")
-    seen = frozenset(segment.get("seen", ()))
-    fresh = [row for row in rows if row.get("id") not in seen] if seen else rows
+    fresh = windows.unseen(segment, rows)
+    if skip and total != segment.get("total"):
+        # One left the burst, so those behind it have slid past the border of a page.
+        return fresh, [_again(segment, "deals that share both times change")]
     if not more:
-        room.done(0)
         return fresh, []
     by = segment["by"]
-    first, last = moment(rows[0].get(by)), moment(rows[-1].get(by))
+    first, last = windows.span(rows, by, readable)
     if last < first or (segment.get("a") and first < moment(segment["a"]) - _TICK):
         raise BadAnswer(f"the page is not sorted by {by}")
     if last > first or (segment.get("a") and last > moment(segment["a"])):
-        edge = rows[-1][by]
-        rest: Segment = {**segment, "a": edge, "skip": 0}
-        rest["seen"] = [row["id"] for row in rows if row.get(by) == edge]
-        left = None if total is None else total - skip - len(rows)
-        segments = _cut(rest, left, room)
-    else:
-        segments = _after_burst(segment, rows, by, last)
-        room.done(len(segments))
-    return fresh, segments
+        seen = [row["id"] for row in rows if readable(row.get(by)) == last]
+        rest: Segment = {**segment, "a": wire(last), "skip": 0, "seen": seen}
+        return fresh, _cut(rest, None if total is None else total - skip - len(rows), room)
+    return fresh, _after_burst(segment, len(rows), total, last)
 
 
-def _after_burst(segment: Segment, rows: list[Row], by: str, last: datetime) -> list[Segment]:
+def _after_burst(segment: Segment, read: int, total: int | None, at: datetime) -> list[Segment]:
     """Go on after a page whose rows share one time, however many more do.
 
     The burst is walked by the other time, which its rows share only if they were also
     created together; only then `_skip` has to serve.
     """
     if segment.get("eq"):
-        return [{**segment, "a": rows[-1][by], "skip": segment.get("skip", 0) + len(rows), "seen": []}]
-    after = {**segment, "a": wire(last + _TICK), "seen": [], "skip": 0}
-    burst = {
-        **segment,
-        "by": _OTHER[by],
-        "eq": [by, rows[-1][by]],
-        "a": None,
-        "b": None,
-        "seen": [],
-        "skip": 0,
-    }
-    return [burst, after]
+        skip = segment.get("skip", 0) + read
+        return [{**segment, "a": wire(at), "skip": skip, "seen": [], "total": total}]
+    by = segment["by"]
+    burst = {**segment, "by": _OTHER[by], "eq": [by, wire(at)], "a": None, "b": None, "seen": [], "skip": 0}
+    return [burst, {**segment, "a": wire(at + _TICK), "seen": [], "skip": 0}]
+
+
+def _again(segment: Segment, what: str) -> Segment:
+    """The same stretch from its first page.
+
+    Raises:
+        IncompleteRead: That has been done too often.
+    """
+    again = segment.get("again", 0) + 1
+    if again > SHIFTS_AT_MOST:
+        raise IncompleteRead(f"{what} faster than they can be read")
+    return {**segment, "skip": 0, "again": again}
 
 
 def _cut(rest: Segment, left: int | None, room: Room) -> list[Segment]:
     """The rest of a window, in several parts if threads are idle and it is long enough."""
-    worth = 0 if left is None else left // (PAGES_WORTH_A_CUT * DEALS_PER_PAGE)
-    start = moment(rest["a"])
-    end = moment(rest["b"] or rest["h"])
-    parts = 1
-    if worth and end - start > _SMALLEST_CUT:
-        parts += room.take(worth)
-    room.done(1)  # the parts beyond the first have taken their places already
+    start, end = moment(rest["a"]), moment(rest["b"] or rest["h"])
+    if left is None or end - start <= _SMALLEST_CUT:
+        return [rest]
+    parts = room.parts(left, DEALS_PER_PAGE)
     borders = [wire(start + (end - start) * place / parts) for place in range(1, parts)]
-    starts: list[str] = [rest["a"], *borders]
-    ends: list[str | None] = [*borders, rest["b"]]
-    return [
-        {**rest, "a": a, "b": b, "seen": rest["seen"] if place == 0 else []}
-        for place, (a, b) in enumerate(zip(starts, ends, strict=True))
-    ]
+    return windows.split(rest, borders, borders)
 
 
 def activity_params(segment: Segment) -> dict[str, str]:
@@ -213,24 +191,13 @@ def after_activity_page(segment: Segment, rows: list[Row], more: bool, room: Roo
     """
     proof = segment.get("proof")
     if proof and (not rows or rows[0].get("id") != proof):
-        again = segment.get("again", 0) + 1
-        if again > 5:
-            raise IncompleteRead("an activity list changes faster than it can be read")
-        room.done(1)
-        return [{**segment, "skip": 0, "proof": None, "again": again}]
+        return [{**_again(segment, "the activities of a window change"), "proof": None}]
     if not more:
-        room.done(0)
         return []
-    if not segment["skip"]:
-        parts = 1 + room.take(3)
-        cut = split_activities(segment, parts) if parts > 1 else []
-        if cut:
-            room.done(1)
-            return cut
-        room.done(2 - parts)  # places that were taken in vain are given back
-        return [_next_activities(segment, rows)]
-    room.done(1)
-    return [_next_activities(segment, rows)]
+    # These answers do not tell how many there are: a first full page is reason enough to cut.
+    parts = 1 if segment["skip"] else 1 + room.take(3)
+    cut = split_activities(segment, parts) if parts > 1 else []
+    return cut or [_next_activities(segment, rows)]
 
 
 def _next_activities(segment: Segment, rows: list[Row]) -> Segment:
@@ -247,11 +214,7 @@ def split_activities(segment: Segment, parts: int) -> list[Segment]:
     borders = [
         wire((start + (end - start) * place / parts).replace(microsecond=0)) for place in range(1, parts)
     ]
-    starts: list[str | None] = [segment.get("a"), *borders]
-    return [
-        {**segment, "a": a, "b": b, "skip": 0, "proof": None}
-        for a, b in zip(starts, [*borders, segment["b"]], strict=True)
-    ]
+    return windows.split({**segment, "skip": 0, "proof": None}, borders, borders)
 
 
 def lead_params(segment: Segment, fields: str) -> dict[str, str]:
@@ -262,23 +225,23 @@ def lead_params(segment: Segment, fields: str) -> dict[str, str]:
 def after_lead_page(
     segment: Segment, rows: list[Row], more: bool, total: int | None, room: Room
 ) -> list[Segment]:
-    """What remains of a run of lead pages, in several runs if threads are idle."""
+    """What remains of a run of lead pages, in several runs if threads are idle.
+
+    Raises:
+        BadAnswer: Rows are missing.
+    """
     step = LEADS_PER_PAGE - LEAD_OVERLAP
     if not more and total is not None and segment["skip"] + len(rows) < total:
         raise BadAnswer(f"{segment['skip'] + len(rows)} of {total} leads came, and no more are announced")
     following = segment["skip"] + (step if len(rows) == LEADS_PER_PAGE else max(1, len(rows) - LEAD_OVERLAP))
     end = segment.get("end")
     if not more or (end is not None and following >= end):
-        room.done(0)
         return []
-    room.done(1)
     rest: Segment = {**segment, "skip": following}
     if segment["skip"] or total is None or len(rows) != LEADS_PER_PAGE:
         return [rest]
     pages = -(-(total - following) // step)
     parts = 1 + room.take(pages - 1)
-    if parts == 1:
-        return [rest]
     # The last run is open at its end: leads may be added meanwhile.
     starts = [following + step * (pages * place // parts) for place in range(parts)]
     return [

@@ -25,16 +25,15 @@ from crmkit.connectors.base import (
 from crmkit.connectors.copper import dialect, records, values, walks
 from crmkit.connectors.copper.steps import (
     ACTIVITY_TYPES,
-    Found,
     Steps,
     Wire,
     call,
-    rows_of,
     server_time,
 )
 from crmkit.connectors.copper.values import Row
 from crmkit.connectors.http import Http
-from crmkit.connectors.walk import Segment, pack, unpack, walk
+from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
+from crmkit.connectors.walk import pages as walk_pages
 from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord
 from crmkit.model import AnyRecord, Kind, Owner, Pipeline, Ref, StageChange, Workspace
 
@@ -54,7 +53,7 @@ class CopperConnector(Connector):
             user_email: Address of the API key's owner.
             day_first: Whether the account writes close dates as D/M/YYYY; the API does not tell.
             time_zone: The account's zone, for example "America/Los_Angeles"; the API does not
-                tell. Needed only for zones beyond 12 hours from UTC, and as a check.
+                tell. Needed only for zones below -10 or above +13 hours, and as a check.
             currency: The account's currency as an ISO code, for deals that name none.
             calls_per_minute: Copper's limit, if it granted another one than 180.
         """
@@ -113,7 +112,7 @@ class CopperConnector(Connector):
             ) from error
 
     def check(self) -> Workspace:
-        account, now = self.wire.ask(
+        account, now = self.http.fetch(
             call("GET", "/account"), lambda answer: (answer.mapping(), server_time(answer))
         )
         currency = self.options.currency
@@ -140,19 +139,28 @@ class CopperConnector(Connector):
         for kind in dict.fromkeys(ref.kind for ref in refs):
             wanted = list(dict.fromkeys(ref.id for ref in refs if ref.kind is kind))
             if kind in (Kind.PIPELINE, Kind.OWNER):
-                pages = self._pipelines() if kind is Kind.PIPELINE else self._owners()
-                found += [record for page in pages for record in page.records if record.ref.id in wanted]
+                found += [
+                    record for page in self.read(kind) for record in page.records if record.ref.id in wanted
+                ]
             else:
                 found += self._current(kind, wanted)
         return found
 
     def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
         wanted = sorted({ref.id for ref in deals})
+        numbers = _numbers(wanted)
+        if not numbers:
+            return
+        translate_row, now = self._prepared(Kind.STAGE_CHANGE)
+        steps = Steps(self.wire, Kind.STAGE_CHANGE, translate_row, self.in_flight, frozenset(wanted))
+        # All activities of a kind, 200 a page, or those of one deal after the other.
+        window = _all(Kind.STAGE_CHANGE, int(now.timestamp()))
+        bulk = len(numbers) > BULK_HISTORY_ABOVE
+        segments = [window] if bulk else [{**window, "deal": number} for number in numbers]
+        steps.room.begin(segments)
         gathered: dict[str, dict[str, StageChange]] = {}
-        for page in self._history_pages(wanted):
-            for bad in page.unreadable:
-                raise UnreadableRecord(str(bad.ref), bad.field, bad.reason)
-            for change in page.records:
+        for found, _ in walk(segments, steps.step, in_flight=self.in_flight):
+            for change in _readable(found):
                 if isinstance(change, StageChange):
                     gathered.setdefault(change.deal_id, {})[change.ref.id] = change
         for native in wanted:
@@ -189,20 +197,11 @@ class CopperConnector(Connector):
         yield Page(good, (), bad, pack({"k": Kind.PIPELINE}), last=True, whole=True)
 
     def _owners(self) -> Iterator[Page]:
-        rows: dict[int, Row] = {}
-        number = 1
-        while True:
-            body = {"page_number": number, "page_size": walks.PER_PAGE}
-            came = self.wire.ask(call("POST", "/users/search", json=body), rows_of)
-            rows |= {row["id"]: row for row in came}
-            if len(came) < walks.PER_PAGE:
-                break
-            number += 1
         good, bad = translate.records(
             Owner,
             self.context.connection,
             Kind.OWNER,
-            rows.values(),
+            self.wire.users(),
             records.owner_translator(self.context.connection),
             records.identify,
         )
@@ -223,17 +222,15 @@ class CopperConnector(Connector):
         yield from self._pages(steps, state)
 
     def _pages(self, steps: Steps, state: dict[str, Any]) -> Iterator[Page]:
-        segments: Sequence[Segment] = state["segs"]
-        steps.begin(segments)
-        last = Found()
-        for found, still_open in walk(segments, steps.step, in_flight=self.in_flight, cancel=_nothing):
-            if not still_open:
-                last = found
-                continue
-            cursor = pack({**state, "segs": list(still_open)})
-            yield Page(found.records, found.tombstones, found.unreadable, cursor)
+        steps.room.begin(state["segs"])
+        last = yield from walk_pages(
+            state["segs"],
+            steps.step,
+            in_flight=self.in_flight,
+            cursor=lambda still_open: pack({**state, "segs": list(still_open)}),
+        )
         cursor = pack({"k": state["k"], "since": state["t0"] - int(OVERLAP.total_seconds())})
-        yield Page(last.records, last.tombstones, last.unreadable, cursor, last=True, whole=state["full"])
+        yield last.page(cursor, last=True, whole=state["full"])
 
     def _steps(self, kind: Kind) -> tuple[Steps, int]:
         """The steps of a kind with the names that its rows need, and the server's second."""
@@ -247,7 +244,7 @@ class CopperConnector(Connector):
             pipelines, now = self.wire.listed("/pipelines")
             return records.stage_change_translator(connection, records.stage_ids(pipelines)), now
         if kind is Kind.NOTE:
-            return records.note_translator(connection), self.wire.ask(call("GET", "/account"), server_time)
+            return records.note_translator(connection), self.http.fetch(call("GET", "/account"), server_time)
         definitions, now = self.wire.listed("/custom_field_definitions")
         deal = kind is Kind.DEAL
         names = values.Names(
@@ -263,25 +260,6 @@ class CopperConnector(Connector):
             Kind.CONTACT: records.contact_translator,
         }[kind]
         return make(connection, names), now
-
-    def _history_pages(self, wanted: Sequence[str]) -> Iterator[Page]:
-        """Pages of the stage changes of these deals; of all deals where that is cheaper."""
-        if len(wanted) > BULK_HISTORY_ABOVE:
-            deals = frozenset(wanted)
-            for page in self.read(Kind.STAGE_CHANGE):
-                mine = [
-                    change
-                    for change in page.records
-                    if isinstance(change, StageChange) and change.deal_id in deals
-                ]
-                yield Page(mine)
-            return
-        numbers = _numbers(wanted)
-        if numbers:
-            steps, now = self._steps(Kind.STAGE_CHANGE)
-            window = _all(Kind.STAGE_CHANGE, now)
-            segments = [{**window, "deal": number} for number in numbers]
-            yield from self._pages(steps, {"k": "history", "full": True, "t0": now, "segs": segments})
 
     # Single records.
 
@@ -303,12 +281,9 @@ class CopperConnector(Connector):
             return steps.by_ids(segment["ids"]), []
 
         rows: dict[int, Row] = {}
-        for came, _ in walk(segments, step, in_flight=self.in_flight, cancel=_nothing):
+        for came, _ in walk(segments, step, in_flight=self.in_flight):
             rows |= {row["id"]: row for row in came}
-        found = steps.translated(list(rows.values()))
-        for bad in found.unreadable:
-            raise UnreadableRecord(str(bad.ref), bad.field, bad.reason)
-        return list(found.records)
+        return _readable(steps.translated(list(rows.values())))
 
 
 def _all(kind: Kind, now: int) -> Segment:
@@ -335,5 +310,7 @@ def _api_root(base_url: str) -> str:
     return base_url if urlsplit(base_url).path.strip("/") else f"{base_url.rstrip('/')}/developer_api/v1"
 
 
-def _nothing() -> None:
-    """Steps in flight end by themselves; nothing has to be woken."""
+def _readable(found: Found) -> list[AnyRecord]:
+    for bad in found.unreadable:
+        raise UnreadableRecord(str(bad.ref), bad.field, bad.reason)
+    return list(found.records)

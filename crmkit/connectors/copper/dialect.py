@@ -40,13 +40,16 @@ class CopperDialect:
         self._context = context
         self._auth = auth
         self._user_email = user_email or ""
+        self._secret: str | None = None
 
     def authorise(self, call: Call, *, force: bool) -> Call:
-        secrets = self._context.secrets
+        if self._secret is None:  # a keyring takes longer than many a call
+            name = "access_token" if self._auth == "oauth" else "api_key"
+            self._secret = self._context.secrets.get(name).get_secret_value()
         if self._auth == "oauth":
-            return bearer(call, secrets.get("access_token").get_secret_value())
+            return bearer(call, self._secret)
         own = {
-            "X-PW-AccessToken": secrets.get("api_key").get_secret_value(),
+            "X-PW-AccessToken": self._secret,
             "X-PW-Application": "developer_api",
             "X-PW-UserEmail": self._user_email,
         }

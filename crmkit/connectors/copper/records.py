@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from crmkit.connectors.copper.values import Names, Row, custom_values
 from crmkit.connectors.translate import FieldError, from_seconds, native_id, number, text
-from crmkit.model import DealContact, Kind, LostKind, Outcome, Ref, Stage
+from crmkit.model import Kind, LostKind, Outcome, Ref, Stage
 
 MARKER = "crmkit:"
 STATUSES: dict[str | None, tuple[Outcome, LostKind | None]] = {
@@ -29,40 +30,42 @@ _PERCENTS = {share: Decimal(share) / 100 for share in range(101)}
 
 def deal_translator(connection: str, names: Names) -> Callable[[Row], Row]:
     """A function that gives the `Deal` fields of one opportunity."""
-    days, currency = names.days, names.currency
+    days, currency, kind = names.days, names.currency, Kind.DEAL
 
     def translate(row: Row) -> Row:
+        get = row.get
         try:
-            outcome, lost_kind = STATUSES[row.get("status")]
+            outcome, lost_kind = STATUSES[get("status")]
         except KeyError:
             raise FieldError("status", "is none of Open, Won, Lost, Abandoned") from None
-        close = days.written(row.get("close_date"), "close_date")
-        company, contact = row.get("company_id"), row.get("primary_contact_id")
-        modified = row.get("date_modified")
+        close = days.written(get("close_date"), "close_date")
+        company, contact = get("company_id"), get("primary_contact_id")
+        created, modified = get("date_created"), get("date_modified")
         tags, key = _tags(row)
-        reason, source = row.get("loss_reason_id"), row.get("customer_source_id")
+        reason, source = get("loss_reason_id"), get("customer_source_id")
         return {
-            "ref": Ref(connection, Kind.DEAL, str(row["id"])),
+            "ref": Ref(connection, kind, str(row["id"])),
             "name": row["name"],
-            "pipeline_id": _id(row.get("pipeline_id")),
-            "stage_id": _id(row.get("pipeline_stage_id")),
+            "pipeline_id": _id(get("pipeline_id")),
+            "stage_id": _id(get("pipeline_stage_id")),
             "outcome": outcome,
             "lost_kind": lost_kind,
             "lost_reason": None if reason is None else names.loss_reasons.get(reason) or str(reason),
-            "amount": number(row.get("monetary_value"), "monetary_value"),
+            "amount": number(get("monetary_value"), "monetary_value"),
             # Without several currencies the field is null (inferred).
-            "currency": row.get("monetary_unit") or currency,
-            "probability": _share(row.get("win_probability")),
-            "owner_id": _id(row.get("assignee_id")),
+            "currency": get("monetary_unit") or currency,
+            "probability": _share(get("win_probability")),
+            "owner_id": _id(get("assignee_id")),
             "companies": () if company is None else (str(company),),
-            "contacts": () if contact is None else (DealContact(id=str(contact), primary=True),),
+            # The model builds the contact itself in half the time.
+            "contacts": () if contact is None else ({"id": str(contact), "primary": True},),
             "expected_close": close,
             # When a deal was closed is not told; its close date is what the account entered.
             "closed_at": days.noon(close) if close and outcome is not Outcome.OPEN else None,
-            "created_at": _moment(row.get("date_created"), "date_created"),
+            "created_at": _moment(created, "date_created"),
             "modified_at": _moment(modified, "date_modified"),
-            "stage_entered_at": _moment(row.get("date_stage_changed"), "date_stage_changed"),
-            "last_activity_at": _moment(row.get("date_last_contacted"), "date_last_contacted"),
+            "stage_entered_at": _moment(get("date_stage_changed"), "date_stage_changed"),
+            "last_activity_at": _moment(get("date_last_contacted"), "date_last_contacted"),
             "source": None if source is None else names.sources.get(source) or str(source),
             "tags": tags,
             "custom": custom_values(row, names),
@@ -248,9 +251,17 @@ def _id(value: Any) -> str | None:
 
 
 def _moment(value: Any, name: str) -> datetime | None:
+    if value is None:
+        return None
     if type(value) is int and 0 <= value < 253402300800:
-        return datetime.fromtimestamp(value, UTC)
+        return _at(value)
     return from_seconds(value, name)
+
+
+@lru_cache(maxsize=4096)
+def _at(seconds: int) -> datetime:
+    # Several times of one deal are often the same, and those of an import too.
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _share(value: Any) -> Decimal | None:

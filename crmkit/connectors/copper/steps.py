@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from crmkit.connectors import translate
-from crmkit.connectors.base import Context, Unreadable
+from crmkit.connectors.base import Context
 from crmkit.connectors.copper import records, walks
 from crmkit.connectors.copper.dialect import BUCKET
 from crmkit.connectors.copper.values import Row
 from crmkit.connectors.http import Answer, Call, Http
-from crmkit.connectors.walk import Segment
-from crmkit.errors import BadAnswer, NotFound
-from crmkit.model import (
-    AnyRecord,
-    Company,
-    Contact,
-    Deal,
-    Kind,
-    Note,
-    Record,
-    Ref,
-    StageChange,
-    Tombstone,
-)
+from crmkit.connectors.walk import Found, Segment
+from crmkit.connectors.windows import Room
+from crmkit.errors import BadAnswer, IncompleteRead, NotFound
+from crmkit.model import Company, Contact, Deal, Kind, Note, Record, Ref, StageChange, Tombstone
 
-T = TypeVar("T")
-BAD_ANSWER_TRIES = 3
 SEARCHES = {
     Kind.DEAL: "/opportunities/search",
     Kind.COMPANY: "/companies/search",
@@ -54,51 +41,40 @@ _MODELS: dict[Kind, type[Record]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one step brought."""
-
-    records: Sequence[AnyRecord] = ()
-    unreadable: Sequence[Unreadable] = ()
-    tombstones: Sequence[Tombstone] = ()
-
-
 def call(method: str, path: str, *, label: str | None = None, json: Any = None) -> Call:
     """A call on the account's one limit."""
     return Call(method, path, json=json, buckets=(BUCKET,), label=label or f"{method} {path}")
 
 
 class Wire:
-    """Calls whose answers are checked, and asked for again if they make no sense."""
+    """The calls that several reads share."""
 
     def __init__(self, context: Context, http: Http) -> None:
         self.context = context
         self.http = http
 
-    def ask(self, request: Call, read: Callable[[Answer], T]) -> T:
-        """Send a call and read its answer.
-
-        Raises:
-            BadAnswer: It made no sense several times.
-        """
-        for attempt in range(BAD_ANSWER_TRIES):
-            answer = self.http.send(request)
-            try:
-                return read(answer)
-            except BadAnswer as error:
-                named = str(error).startswith(answer.what)
-                failure = error if named else BadAnswer(f"{answer.what}: {error}")
-                if attempt + 1 < BAD_ANSWER_TRIES:
-                    self.context.clock.sleep(2.0**attempt, self.context.cancelled)
-        raise failure
-
     def listed(self, path: str) -> tuple[list[Row], datetime]:
         """A small list, which comes whole, and the server's time."""
-        return self.ask(call("GET", path), lambda answer: (rows_of(answer), server_time(answer)))
+        return self.http.fetch(call("GET", path), lambda answer: (rows_of(answer), server_time(answer)))
 
     def named(self, path: str) -> dict[int, str]:
         """Name per id of a small list."""
-        return {int(row["id"]): str(row["name"]) for row in self.listed(path)[0]}
+        return {row["id"]: str(row.get("name") or row["id"]) for row in self.listed(path)[0]}
+
+    def users(self) -> list[Row]:
+        """All users; the list has neither an order nor a total."""
+        rows: dict[int, Row] = {}
+        number = 1
+        while True:
+            body = {"page_number": number, "page_size": walks.PER_PAGE}
+            came = self.http.fetch(call("POST", "/users/search", json=body), rows_of)
+            known = len(rows)
+            rows |= {row["id"]: row for row in came}
+            if len(came) < walks.PER_PAGE:
+                return list(rows.values())
+            if len(rows) == known:
+                raise IncompleteRead(f"{self.context.connection}: POST /users/search repeats its pages")
+            number += 1
 
 
 class Steps:
@@ -109,21 +85,28 @@ class Steps:
         kind: What is read.
         translate_row: Gives the model's fields of a row.
         in_flight: How many steps run side by side.
+        deals: Of activities, only those of these deals are wanted.
     """
 
-    def __init__(self, wire: Wire, kind: Kind, translate_row: Callable[[Row], Row], in_flight: int) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        kind: Kind,
+        translate_row: Callable[[Row], Row],
+        in_flight: int,
+        deals: frozenset[str] | None = None,
+    ) -> None:
         self.wire = wire
         self.kind = kind
-        self.room = walks.Room(0, in_flight)
+        self.deals = deals
+        self.room = Room(in_flight)
         self._translate = translate_row
-        self._in_flight = in_flight
-
-    def begin(self, segments: Sequence[Segment]) -> None:
-        """A walk starts from these segments."""
-        self.room = walks.Room(len(segments), self._in_flight)
 
     def step(self, segment: Segment) -> tuple[Found, Sequence[Segment]]:
         """Read one page of a segment."""
+        return self.room.counted(self._page, segment)
+
+    def _page(self, segment: Segment) -> tuple[Found, Sequence[Segment]]:
         body = walks.body_of(segment)
         if self.kind in ACTIVITY_TYPES:
             body["activity_types"] = [ACTIVITY_TYPES[self.kind]]
@@ -133,7 +116,7 @@ class Steps:
         def read(answer: Answer) -> tuple[list[Row], Sequence[Segment]]:
             return walks.after_page(segment, rows_of(answer), _total(answer), self.room)
 
-        rows, rest = self.wire.ask(call("POST", SEARCHES[self.kind], json=body), read)
+        rows, rest = self.wire.http.fetch(call("POST", SEARCHES[self.kind], json=body), read)
         return self.translated(rows), rest
 
     def translated(self, rows: Sequence[Row]) -> Found:
@@ -144,11 +127,16 @@ class Steps:
         ]
         live = [row for row in rows if not row.get("is_deleted")] if gone else rows
         if self.kind in PARENTS:
-            live = [row for row in live if (row.get("parent") or {}).get("type") in PARENTS[self.kind]]
+            live = [row for row in live if self._wanted(row.get("parent") or {})]
         good, bad = translate.records(
             _MODELS[self.kind], connection, self.kind, live, self._translate, records.identify
         )
         return Found(good, bad, gone)  # type: ignore[arg-type]
+
+    def _wanted(self, parent: Row) -> bool:
+        return parent.get("type") in PARENTS[self.kind] and (
+            self.deals is None or str(parent.get("id")) in self.deals
+        )
 
     def by_ids(self, natives: Sequence[int]) -> list[Row]:
         """The rows with these ids, at most 200; those that are gone are left out."""
@@ -159,13 +147,13 @@ class Steps:
             "sort_by": "date_created",
             "sort_direction": "asc",
         }
-        return self.wire.ask(call("POST", SEARCHES[self.kind], json=body), rows_of)
+        return self.wire.http.fetch(call("POST", SEARCHES[self.kind], json=body), rows_of)
 
     def activity(self, native: str) -> Row | None:
         """One activity, or `None` if it does not exist."""
         request = call("GET", f"/activities/{native}", label="GET /activities/{id}")
         try:
-            return self.wire.ask(request, Answer.mapping)
+            return self.wire.http.fetch(request, Answer.mapping)
         except NotFound:
             return None
 

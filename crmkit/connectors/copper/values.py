@@ -89,6 +89,7 @@ class Days:
         self._zone = zone
         self._written: dict[str, date] = {}
         self._counted: dict[int, date] = {}
+        self._noons: dict[date, datetime] = {}
 
     def written(self, value: Any, name: str) -> date | None:
         """A `close_date`: `M/D/YYYY`, or `D/M/YYYY` in a day-first account.
@@ -120,9 +121,9 @@ class Days:
     def counted(self, value: Any, name: str) -> date | None:
         """A custom date: Unix seconds at the account's midnight.
 
-        Without the zone the nearest UTC midnight is meant: right for all zones from -12 to
-        +12 hours. With it, anything but a midnight (or the hour beside it, where summer time
-        takes midnight away) shows that the zone is wrong.
+        Without the zone it is guessed from the hour: right for all zones from -10 (Hawaii) to
+        +13 hours (New Zealand in summer). With it, anything but a midnight (or the hour beside
+        it, where summer time takes midnight away) shows that the zone is wrong.
 
         Raises:
             FieldError: It is no such number.
@@ -140,8 +141,9 @@ class Days:
         try:
             moment = _EPOCH + timedelta(seconds=seconds)
             if self._zone is None:
-                # 12:00Z is midnight at -12 hours: only later hours belong to the next day.
-                return (moment + timedelta(hours=12, seconds=-1)).date()
+                # 11:00Z and 12:00Z are midnight in New Zealand, where more accounts are than at
+                # -11 and -12 hours: from 11:00Z on the next day has begun.
+                return (moment + timedelta(hours=13)).date()
             local = moment.astimezone(self._zone)
         except OverflowError:
             raise FieldError(name, "is not a time that can be") from None
@@ -151,7 +153,11 @@ class Days:
 
     def noon(self, day: date) -> datetime:
         """The middle of a day in the account's zone, in UTC."""
-        return datetime.combine(day, time(12), self._zone or UTC).astimezone(UTC)
+        known = self._noons.get(day)
+        if known is None:
+            local = datetime.combine(day, time(12), self._zone or UTC)
+            known = self._noons[day] = local.astimezone(UTC)
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +238,7 @@ def custom_values(row: Row, names: Names) -> dict[str, CustomValue]:
     for entry in row.get("custom_fields") or ():
         value = entry["value"]
         # Every definition is listed; unset is null, [] or "".
-        if value is None or (not value and not isinstance(value, (int, Decimal))):
+        if value is None or value in ([], ""):
             continue
         native = entry["custom_field_definition_id"]
         # A field made after the definitions were read is taken as it comes.

@@ -9,18 +9,17 @@ Source: https://developer.copper.com/introduction/pagination.html
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
+from crmkit.connectors import windows
 from crmkit.connectors.walk import Segment
+from crmkit.connectors.windows import Room
 from crmkit.errors import BadAnswer, IncompleteRead
 
 Row = dict[str, Any]
 PER_PAGE = 200
 REACH = 100_000
-# A window is cut only if so many pages remain: each cut costs about half a page.
-PAGES_WORTH_A_CUT = 8
 BURST_TRIES = 5
 _FILTERS = {
     "date_created": "created_date",
@@ -28,27 +27,6 @@ _FILTERS = {
     "activity_date": "activity_date",
 }
 _OTHER = {"date_created": "date_modified", "date_modified": "date_created"}
-
-
-class Room:
-    """How many more segments could run side by side; shared by the threads of one walk."""
-
-    def __init__(self, open_segments: int, in_flight: int) -> None:
-        self._lock = threading.Lock()
-        self._open = open_segments
-        self._in_flight = in_flight
-
-    def take(self, at_most: int) -> int:
-        """Reserve places for further segments; gives how many."""
-        with self._lock:
-            taken = max(0, min(at_most, self._in_flight - self._open))
-            self._open += taken
-            return taken
-
-    def done(self, produced: int) -> None:
-        """A step replaced its segment by so many, places taken before not counted."""
-        with self._lock:
-            self._open += produced - 1
 
 
 def window(by: str, start: int | None, end: int | None, *, hint: int) -> Segment:
@@ -89,33 +67,26 @@ def after_page(
         IncompleteRead: More records share one second than a search reaches.
     """
     if segment.get("page"):
-        return rows, _after_burst_page(segment, rows, total, room)
-    seen = frozenset(segment.get("seen", ()))
-    fresh = [row for row in rows if row["id"] not in seen] if seen else rows
+        return rows, _after_burst_page(segment, rows, total)
+    fresh = windows.unseen(segment, rows)
     # A page shorter than asked for is the last; the total would not tell reliably.
     if len(rows) < PER_PAGE:
-        room.done(0)
         return fresh, []
     by = segment["by"]
     newest_first = by == "activity_date"
-    first, last = _second(rows[0], by), _second(rows[-1], by)
+    first, last = windows.span(rows, by, _second)
     if (last > first) if newest_first else (last < first):
         raise BadAnswer(f"the page is not sorted by {by}")
     if first == last:
-        segments = _burst(segment, last, newest_first=newest_first)
-        room.done(len(segments))
-        return fresh, segments
+        return fresh, _burst(segment, last, newest_first=newest_first)
     rest = {**segment, "b" if newest_first else "a": last}
     rest["seen"] = [row["id"] for row in rows if row.get(by) == last]
     left = 0 if total is None else total - len(rows)
     return fresh, _cut(rest, left, room, newest_first=newest_first, first=first)
 
 
-def _second(row: Row, by: str) -> int:
-    value = row.get(by)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadAnswer(f"a row has no readable {by} to go on from")
-    return value
+def _second(value: Any) -> int | None:
+    return value if type(value) is int else None
 
 
 def _burst(segment: Segment, second: int, *, newest_first: bool) -> list[Segment]:
@@ -135,10 +106,9 @@ def _burst(segment: Segment, second: int, *, newest_first: bool) -> list[Segment
     return [within] if exhausted else [within, after]
 
 
-def _after_burst_page(segment: Segment, rows: list[Row], total: int | None, room: Room) -> list[Segment]:
+def _after_burst_page(segment: Segment, rows: list[Row], total: int | None) -> list[Segment]:
     """The next page inside one second; from its first again if records came or went."""
     page, before = segment["page"], segment.get("total")
-    room.done(1)
     if page * PER_PAGE >= REACH and len(rows) == PER_PAGE:
         raise IncompleteRead(f"more than {REACH} records share one second ({segment['a']})")
     if before is not None and total is not None and total != before:
@@ -148,10 +118,9 @@ def _after_burst_page(segment: Segment, rows: list[Row], total: int | None, room
                 f"records of one second ({segment['a']}) change faster than they can be read"
             )
         return [{**segment, "page": 1, "total": None, "tries": tries}]
-    if len(rows) == PER_PAGE:
-        return [{**segment, "page": page + 1, "total": total if before is None else before}]
-    room.done(0)
-    return []
+    if len(rows) < PER_PAGE:
+        return []
+    return [{**segment, "page": page + 1, "total": total if before is None else before}]
 
 
 def _cut(rest: Segment, left: int, room: Room, *, newest_first: bool, first: int) -> list[Segment]:
@@ -163,19 +132,10 @@ def _cut(rest: Segment, left: int, room: Room, *, newest_first: bool, first: int
             start = end - max(1, (first - end) * (left // PER_PAGE))
     else:
         start, end = rest["a"], rest["b"] if rest["b"] is not None else rest["h"]
-    worth = left // (PAGES_WORTH_A_CUT * PER_PAGE)
-    parts = 1
-    if worth > 0 and end - start > 2 * (worth + 1):
-        parts += room.take(worth)
-    room.done(1)  # the parts beyond the first have taken their places already
-    if parts == 1:
+    if end - start <= 2 * (left // PER_PAGE + 1):
         return [rest]
+    parts = room.parts(left, PER_PAGE)
     borders = [start + (end - start) * place // parts for place in range(1, parts)]
-    starts = [rest["a"], *(border + 1 for border in borders)]
-    ends = [*borders, rest["b"]]
     # The ids at the edge matter to the part that begins there.
     edge = parts - 1 if newest_first else 0
-    return [
-        {**rest, "a": a, "b": b, "seen": rest["seen"] if place == edge else []}
-        for place, (a, b) in enumerate(zip(starts, ends, strict=True))
-    ]
+    return windows.split(rest, borders, [border + 1 for border in borders], edge=edge)
