@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from crmkit.model import Kind
-from crmkit.session import Session, steady_memory
+from crmkit.session import Session, full_pipe
 from crmkit.sync.pull import Pull
 
 CRMS = ("hubspot", "zoho", "copper", "bitrix24", "close")
@@ -51,7 +51,8 @@ def _measure(crm: str, deals: int, latency: float, limits: str) -> None:
         server = subprocess.Popen(
             [
                 sys.executable, "-m", "crmkit.cli", "-q", "--json", "sandbox", "up", crm,
-                "--deals", str(deals), "--latency-ms", str(latency), "--limits", limits, "--workspace", folder,
+                "--deals", str(deals), "--latency-ms", str(latency), "--limits", limits,
+                "--workspace", folder,
             ],
             stdout=subprocess.PIPE,
             text=True,
@@ -92,7 +93,7 @@ def _client(folder: Path, crm: str) -> None:
     with session.state() as state:
         connector = session.connect(crm)
         started, cpu = time.monotonic(), time.process_time()
-        with steady_memory():
+        with full_pipe():
             result = Pull(state, connector, kinds=(Kind.PIPELINE, Kind.OWNER, Kind.DEAL)).run()
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     json.dump(

@@ -52,6 +52,8 @@ from crmkit.model import (
 
 # Zoho shares 10 calls at once between COQL, sorted lists and large writes, in all editions.
 _CALLS_AT_ONCE = 10
+# A page is 2,000 records and several megabytes: more of them only fill the memory.
+_PAGES_AT_ONCE = 4
 _TABS = {Kind.DEAL: "Potentials", Kind.COMPANY: "Accounts", Kind.CONTACT: "Contacts"}
 
 
@@ -112,7 +114,7 @@ class ZohoConnector(Connector):
         super().__init__(context, options)
         base = options.base_url or api_host(options.data_centre, options.environment)
         accounts = options.accounts_url or options.base_url or accounts_host(options.data_centre)
-        self._in_flight = min(options.in_flight or 8, options.calls_at_once)
+        self._in_flight = min(options.in_flight or _PAGES_AT_ONCE, options.calls_at_once)
         gate = Gate(options.calls_at_once, context.clock, context.cancelled)
         self._dialect = ZohoDialect(
             context,
