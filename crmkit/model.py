@@ -182,18 +182,16 @@ class Owner(Record):
     active: bool = True
 
 
-class Company(Record):
-    """A company (HubSpot company, Zoho account, Copper and Bitrix24 company, Close lead)."""
+class Party(Record):
+    """What companies and people share."""
 
     ref: Ref
     name: str
-    domain: str | None = None
     phones: tuple[str, ...] = ()
     owner_id: str | None = None
     city: str | None = None
     country: str | None = None
     postcode: str | None = None
-    tax_id: str | None = None
     key: str | None = None
     custom: dict[str, CustomValue] = {}
     url: str | None = None
@@ -204,28 +202,20 @@ class Company(Record):
     merged_into: str | None = None
 
 
-class Contact(Record):
+class Company(Party):
+    """A company (HubSpot company, Zoho account, Copper and Bitrix24 company, Close lead)."""
+
+    domain: str | None = None
+    tax_id: str | None = None
+
+
+class Contact(Party):
     """A person at a company; `companies` lists the primary one first."""
 
-    ref: Ref
-    name: str
     first_name: str | None = None
     last_name: str | None = None
     emails: tuple[str, ...] = ()
-    phones: tuple[str, ...] = ()
     companies: tuple[str, ...] = ()
-    owner_id: str | None = None
-    city: str | None = None
-    country: str | None = None
-    postcode: str | None = None
-    key: str | None = None
-    custom: dict[str, CustomValue] = {}
-    url: str | None = None
-    created_at: datetime | None = None
-    modified_at: datetime | None = None
-    version: str | None = None
-    archived: bool = False
-    merged_into: str | None = None
 
 
 class Note(Record):

@@ -16,7 +16,7 @@ from crmkit.report import load
 from crmkit.report.compared import Differences
 from crmkit.report.differences import differences
 from crmkit.report.figures import PipelineReport
-from crmkit.report.inputs import AmountBasis, CommonStage, Scope, Settings
+from crmkit.report.inputs import AmountBasis, Scope, Settings
 from crmkit.report.pipeline import pipeline_report
 from crmkit.report.rates import Rates, rates_from_csv, rates_from_mapping
 from crmkit.report.render.cells import Table
@@ -68,7 +68,7 @@ def gather(
             report_currency=report_currency,
             time_zone=settings.report.time_zone,
             as_of=session.clock.now(),
-            stages=tuple(CommonStage(one.id, one.name, one.order, one.outcome) for one in outline.stages),
+            stages=outline.stages,
             native_stages=load.native_stages(maps),
             amount_basis=AmountBasis(settings.report.amount_basis),
             stale_days=settings.report.stale_days,

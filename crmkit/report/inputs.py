@@ -13,6 +13,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crmkit.errors import ConfigError
+from crmkit.mapping.stages import CommonStage
 from crmkit.model import LostKind, Outcome, Ref, ValuePeriod
 
 Links = Mapping[Ref, str]
@@ -66,16 +67,6 @@ class PipelineRow:
     def connection(self) -> str:
         """The connection that the deal was read from."""
         return self.ref.connection
-
-
-@dataclass(frozen=True, slots=True)
-class CommonStage:
-    """One stage of the outline that all connections share."""
-
-    id: str
-    name: str
-    order: int
-    outcome: Outcome = Outcome.OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
