@@ -158,7 +158,7 @@ class Dialect(Protocol):
         ...
 
     def can_renew(self, answer: Answer) -> bool:
-        """Whether this refusal is worth one try with renewed credentials."""
+        """Whether this refusal is worth one try with renewed credentials; asked for any status from 400."""
         ...
 
     def error(self, call: Call, answer: Answer) -> CrmkitError | None:
@@ -280,7 +280,8 @@ class Http:
 
     def _send_once(self, call: Call, attempts: _Attempts) -> Answer:
         answer = self._authorised(call, attempts, force=False)
-        if answer.status == HTTPStatus.UNAUTHORIZED and self.dialect.can_renew(answer):
+        refused = call.authorised and answer.status >= HTTPStatus.BAD_REQUEST
+        if refused and self.dialect.can_renew(answer):
             answer = self._authorised(call, attempts, force=True)
         error = self.dialect.error(call, answer)
         if error is None and answer.status >= HTTPStatus.BAD_REQUEST:

@@ -47,7 +47,7 @@ class Plain:
         )
 
     def can_renew(self, answer: Answer) -> bool:
-        return True
+        return answer.status == 401 or b"expired_token" in answer.body
 
     def error(self, call: Call, answer: Answer) -> CrmkitError | None:
         return None
@@ -114,6 +114,13 @@ def test_a_refused_token_is_renewed_once(http: Http) -> None:
         f"{BASE}/deals", json=[], match=[responses.matchers.header_matcher({"Authorization": "Bearer new"})]
     )
     assert http.send(READ).rows() == []
+
+
+@responses.activate
+def test_a_vendor_may_tell_an_expired_token_by_its_body(http: Http) -> None:
+    responses.get(f"{BASE}/deals", status=403, json={"error": "expired_token"})
+    responses.get(f"{BASE}/deals", json=[])
+    assert http.fetch(READ, Answer.rows) == []
 
 
 @responses.activate

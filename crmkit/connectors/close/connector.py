@@ -71,7 +71,7 @@ class CloseConnector(Connector):
             Kind.NOTE: Evidence.LISTED,
         },
         merges=Support.YES,
-        max_in_flight=16,  # "no concurrency rule" (contract, section 8); the rate limits decide
+        max_in_flight=12,  # "no concurrency rule" (contract, section 8); the rate limits decide
         stage_history=Support.YES,
         notes=Support.YES,
         deal_names=Support.CANNOT,

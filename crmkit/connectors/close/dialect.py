@@ -83,7 +83,7 @@ class CloseDialect:
         return self._basic
 
     def can_renew(self, answer: Answer) -> bool:
-        return self._tokens is not None and "/oauth2/" not in answer.what
+        return self._tokens is not None and answer.status == 401
 
     def error(self, call: Call, answer: Answer) -> CrmkitError | None:
         status = answer.status

@@ -76,7 +76,7 @@ class CopperConnector(Connector):
         notes=Support.YES,
         # Not documented: assume that a search trails its writes.
         search_lag_seconds=10.0,
-        max_in_flight=16,  # none is documented; the rate limit decides
+        max_in_flight=12,  # none is documented; the rate limit decides
     )
     secret_names = ("api_key", "access_token")
 

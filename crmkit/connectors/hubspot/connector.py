@@ -70,7 +70,7 @@ class HubSpotConnector(Connector):
         merges=Support.YES,
         stage_history=Support.YES,
         notes=Support.YES,
-        max_in_flight=16,  # none is published; the rate limits decide
+        max_in_flight=12,  # none is published; the rate limits decide
         version_seconds=0.001,
         search_lag_seconds=120.0,
     )

@@ -82,7 +82,7 @@ class HubSpotDialect:
         return bearer(call, token)
 
     def can_renew(self, answer: Answer) -> bool:
-        return self._tokens is not None and not answer.what.endswith(TOKEN_PATH)
+        return self._tokens is not None and answer.status == 401
 
     def error(self, call: Call, answer: Answer) -> CrmkitError | None:
         if answer.status < 400:
