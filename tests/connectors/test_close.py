@@ -307,7 +307,7 @@ def fill(fake: FakeClose, count: int, *, days: int = 300) -> None:
 class TestFullRead:
     def test_every_deal_comes_in_few_requests(self, fake, connect):
         fill(fake, 10_000)
-        pages = everything(connect(), Kind.DEAL)
+        pages = everything(connect(in_flight=8), Kind.DEAL)
         assert len(ids(pages)) == 10_000
         assert pages[-1].whole
         assert len(fake.calls) <= 40 + 1 + 10
@@ -316,7 +316,7 @@ class TestFullRead:
         fake.add_deal(0, NOW - timedelta(days=3000))
         for n in range(1, 8000):
             fake.add_deal(n, NOW - timedelta(hours=2) + timedelta(milliseconds=n * 10))
-        pages = everything(connect(), Kind.DEAL)
+        pages = everything(connect(in_flight=8), Kind.DEAL)
         assert len(ids(pages)) == 8000
         assert len(fake.calls) <= 32 + 40
 
@@ -688,7 +688,7 @@ class TestActivities:
     def test_stage_changes_are_read_in_bulk(self, fake, connect):
         rows = [self.change(n, NOW - timedelta(hours=n)) for n in range(1500)]
         fake.activities["status_change/opportunity"] = rows
-        pages = everything(connect(), Kind.STAGE_CHANGE)
+        pages = everything(connect(in_flight=8), Kind.STAGE_CHANGE)
         assert len(ids(pages)) == 1500
         assert pages[-1].whole
         assert len(fake.calls) < 15 + 30

@@ -220,7 +220,7 @@ def fill(fake: FakeCopper, count: int, *, days: int = 300) -> None:
 class TestFullRead:
     def test_every_deal_comes_in_few_requests(self, fake, connect):
         fill(fake, 8000)
-        pages = everything(connect(), Kind.DEAL)
+        pages = everything(connect(in_flight=8), Kind.DEAL)
         assert len(ids(pages)) == 8000
         assert pages[-1].whole
         assert len(fake.calls) <= 40 + 3 + 10
@@ -237,7 +237,7 @@ class TestFullRead:
         fake.add_deal(0, NOW - 3000 * DAY)
         for n in range(1, 6000):
             fake.add_deal(n, NOW - 7200 + n)
-        assert len(ids(everything(connect(), Kind.DEAL))) == 6000
+        assert len(ids(everything(connect(in_flight=8), Kind.DEAL))) == 6000
         assert len(fake.calls) <= 30 + 40
 
     def test_no_search_reaches_beyond_its_depth(self, fake, connect):
@@ -630,7 +630,7 @@ class TestOtherKinds:
     def test_very_many_notes_come_whole(self, fake, connect, spread):
         for n in range(2500):
             fake.add_activity(n, NOW - 60 * spread * n)
-        pages = everything(connect(), Kind.NOTE)
+        pages = everything(connect(in_flight=8), Kind.NOTE)
         assert len(ids(pages)) == 2500
         assert len(fake.calls) < 13 + 12
 

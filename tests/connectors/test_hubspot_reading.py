@@ -343,7 +343,7 @@ def test_small_portal_needs_no_search_and_ends_with_one_whole_last_page(portal, 
 def test_large_portal_is_read_by_ranges_with_few_requests_and_nothing_lost(portal, connect, gaps) -> None:
     for number in range(5000):
         portal.deal(1_000_000 + number * gaps)
-    pages = list(connect().read(Kind.DEAL))
+    pages = list(connect(in_flight=8).read(Kind.DEAL))
     assert Counter(ids(pages)) == Counter(str(1_000_000 + n * gaps) for n in range(5000))
     asked = portal.counted()
     assert asked["POST /crm/v3/objects/deals/search"] == 1
