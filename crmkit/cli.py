@@ -51,7 +51,7 @@ class _Commands(click.Group):
 )
 @click.option("--json", "as_json", is_flag=True, help="Write results as JSON; its fields are a promise.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more while working.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more, for example what a pull read of each kind.")
 @click.version_option(__version__, prog_name="crmkit")
 @click.pass_context
 def cli(context: click.Context, config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:

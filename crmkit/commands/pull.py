@@ -42,6 +42,9 @@ def show_pull(run: Run, results: Sequence[PullResult]) -> None:
         numbers = range(2, len(PULL_COLUMNS))
         terminal.table(PULL_COLUMNS, pull_rows(results), right=list(numbers))
     for result in results:
+        if terminal.verbose:
+            kinds = ", ".join(f"{count:,} {kind}s" for kind, count in result.progress.records.items())
+            terminal.say(f"{result.progress.connection}: read {kinds or 'nothing'}")
         for warning in result.progress.warnings:
             terminal.say(f"Note: {run.redact(warning)}", "yellow")
         if result.error is not None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from crmkit.connectors.base import Connector, Evidence, Page, Support
+from crmkit.connectors.base import Connector, Page, Support
 from crmkit.errors import ClockSkew, CrmkitError, IncompleteRead, Interrupted, Unsupported
 from crmkit.model import Kind, Workspace
 from crmkit.sync import schema
@@ -178,7 +178,7 @@ class Pull:
         with self.state.write() as db:
             lease.guard(db)
             row = db.execute(sa.select(table).where(*where)).one_or_none()
-            first = self._nothing_stored(db, kind)
+            first = not self._holds(db, self._store.layout(kind).table)
             if row is None:
                 db.execute(
                     table.insert().values(
@@ -203,12 +203,6 @@ class Pull:
                 .values(walk=walk, finished=False, cursor=cursor, records=0, moved_at=self._clock.now())
             )
             return cursor, walk, first
-
-    def _nothing_stored(self, db: sa.Connection, kind: Kind) -> bool:
-        table = self._store.layout(kind).table
-        return (
-            db.execute(sa.select(table.c.id).where(table.c.connection == self.name).limit(1)).first() is None
-        )
 
     def _keep(
         self, kind: Kind, batch: Batch, walk: int, lease: Lease, *, first: bool, finished: bool = False
@@ -235,7 +229,7 @@ class Pull:
 
         Absence alone is never deletion (sync-semantics 7).
         """
-        if self.connector.capabilities.deletions.get(kind) not in (Evidence.ABSENT, Evidence.LISTED):
+        if kind not in self.connector.capabilities.deletions:
             return
         with self.state.read() as db:
             unseen = self._store.unseen(db, kind, walk)
@@ -290,12 +284,13 @@ class Pull:
             self._store.keep_workspace(db, crm, workspace, now)
 
     def _quarantined(self) -> bool:
-        table = schema.quarantine
         with self.state.read() as db:
-            return (
-                db.execute(sa.select(table.c.id).where(table.c.connection == self.name).limit(1)).first()
-                is not None
-            )
+            return self._holds(db, schema.quarantine)
+
+    def _holds(self, db: sa.Connection, table: sa.Table) -> bool:
+        """Whether a table has any row of this connection."""
+        query = sa.select(table.c.id).where(table.c.connection == self.name).limit(1)
+        return db.execute(query).first() is not None
 
     def _begin_run(self) -> int:
         with self.state.write() as db:

@@ -81,8 +81,7 @@ class Store:
             )
         if kind == Kind.PIPELINE:
             self._put_stages(db, batch.records)
-        if rows and not first:
-            self._readable_again(db, kind, rows)
+        self._leave_quarantine(db, kind, {*rows, *(stone.ref.id for stone in batch.tombstones)})
         self._put_tombstones(db, kind, batch.tombstones, now, "told by the CRM")
         self._quarantine(db, batch.unreadable, now, walk)
         return changed
@@ -177,13 +176,12 @@ class Store:
                     ],
                 )
 
-    def _readable_again(self, db: sa.Connection, kind: Kind, rows: Iterable[str]) -> None:
-        """Records that can be read now leave the quarantine."""
+    def _leave_quarantine(self, db: sa.Connection, kind: Kind, ids: set[str]) -> None:
+        """Records that can be read now, or are gone, wait for nobody any more."""
         table = schema.quarantine
         where = (table.c.connection == self.name, table.c.kind == kind.value)
         held = set(db.execute(sa.select(table.c.id).where(*where)).scalars())
-        back = held.intersection(rows)
-        for native in back:
+        for native in held & ids:
             db.execute(table.delete().where(*where, table.c.id == native))
 
     def _put_tombstones(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from crmkit.sandbox.server import Sandbox
 from tests.scenarios.conftest import Crmkit
 
 CRMS = {"hubspot", "zoho", "copper", "bitrix24", "close"}
@@ -80,6 +82,12 @@ def test_csv_is_a_folder_of_tables(crmkit: Crmkit, demo: Path, command: str) -> 
         with path.open(encoding="utf-8", newline="") as stream:
             widths = {len(row) for row in csv.reader(stream)}
         assert len(widths) <= 1, path.name
+
+
+def test_verbose_tells_what_was_read_of_each_kind(crmkit: Crmkit, up: Callable[..., Sandbox]) -> None:
+    up("close")
+    assert "120 deals" in crmkit("-v", "pull").err
+    assert "120 deals" not in crmkit("pull", "--full").err
 
 
 def test_the_stage_map_is_shown_and_checked(crmkit: Crmkit, demo: Path) -> None:

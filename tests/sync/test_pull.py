@@ -279,6 +279,23 @@ def test_a_record_leaves_the_quarantine_once_it_can_be_read(state: State, memory
     assert quarantined(state, [NAME]) == []
 
 
+def test_the_only_record_leaves_the_quarantine_once_it_can_be_read(state: State) -> None:
+    lonely = Memory()
+    lonely.put(deal("d5"))
+    assert run(state, connect(lonely, Odd)).outcome is PullOutcome.HELD
+    mended = connect(lonely, Odd)
+    mended.mended = True  # type: ignore[attr-defined]
+    assert run(state, mended, full=True).outcome is PullOutcome.DONE
+
+
+def test_a_deleted_record_leaves_the_quarantine(state: State, memory: Memory) -> None:
+    assert run(state, connect(memory, Odd)).outcome is PullOutcome.HELD
+    memory.log = [entry for entry in memory.log if entry[0].id != "d5"]
+    memory.remove(ref("d5"))
+    assert run(state, connect(memory), full=True).outcome is PullOutcome.DONE
+    assert quarantined(state, [NAME]) == []
+
+
 def test_a_record_that_became_unreadable_is_not_buried(state: State, memory: Memory) -> None:
     mended = connect(memory, Odd)
     mended.mended = True  # type: ignore[attr-defined]
