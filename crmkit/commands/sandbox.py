@@ -48,7 +48,7 @@ def _known_profile(_context: click.Context, _option: click.Parameter, value: str
 )  # fmt: skip
 @click.option(
     "--faults", default="none", show_default=True, metavar="PROFILE", callback=_known_profile,
-    help="Misbehave: storm, flaky, truncated, garbage, slow, expired, edits, timeout-after-commit.",
+    help="Misbehave: storm, flaky, truncated, garbage, slow, expired, edits; several with commas.",
 )  # fmt: skip
 @click.option(
     "--workspace", type=click.Path(path_type=Path, file_okay=False),
