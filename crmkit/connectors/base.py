@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from crmkit.connectors.clock import Clock, SystemClock
 from crmkit.connectors.usage import Usage
+from crmkit.connectors.writing import Budget, Change, Lookup, Writing, Written, budget_by_batch
 from crmkit.errors import Unsupported
 from crmkit.model import AnyRecord, Kind, Ref, StageChange, Tombstone, Workspace
 
@@ -42,7 +43,9 @@ class Capabilities:
         merges: Whether merged records name their survivor.
         stage_history: Whether past stage changes can be read.
         notes: Whether notes can be read.
-        writes: Whether deals can be written.
+        writing: What can be written, by kind; a kind that is not named cannot be.
+        side_effects_off: Whether a write can be kept from starting the CRM's own automations.
+        find_lag_seconds: How far `find` may trail behind writes.
         deal_names: Whether deals have a name of their own.
         deal_currencies: Whether each deal has its own currency.
         stage_probability: Whether stages carry a probability.
@@ -56,7 +59,9 @@ class Capabilities:
     merges: Support = Support.CANNOT
     stage_history: Support = Support.CANNOT
     notes: Support = Support.CANNOT
-    writes: Support = Support.NOT_BUILT
+    writing: Mapping[Kind, Writing] = field(default_factory=dict)
+    side_effects_off: Support = Support.CANNOT
+    find_lag_seconds: float = 0.0
     deal_names: Support = Support.YES
     deal_currencies: Support = Support.YES
     stage_probability: Support = Support.YES
@@ -159,6 +164,7 @@ class Context:
     """What a connector is given besides its options: its name and the outside world.
 
     `pace=False` drops the limits kept on this side; only a CRM on this machine allows it.
+    `read_only` makes the transport refuse every call that would change something.
     """
 
     connection: str
@@ -167,6 +173,7 @@ class Context:
     usage: Usage = field(default_factory=Usage)
     cancelled: threading.Event = field(default_factory=threading.Event)
     pace: bool = True
+    read_only: bool = False
 
 
 class ConnectorOptions(BaseModel):
@@ -238,17 +245,64 @@ class Connector(ABC):
         """The fields that the CRM has for a kind."""
         raise Unsupported(f"{self.context.connection}: {self.name} cannot list the fields of a {kind}")
 
-    def write(self, changes: Sequence[Any]) -> Sequence[Any]:
-        """Carry out changes, one outcome each."""
-        raise Unsupported(f"{self.context.connection}: writing to {self.name} is not built yet")
+    def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        """Carry out changes in the fewest calls; exactly one outcome each, in any order.
 
-    def find(self, keys: Sequence[str]) -> Mapping[str, Ref]:
-        """Refs of records that carry our key, for crash recovery."""
-        raise Unsupported(f"{self.context.connection}: finding by key in {self.name} is not built yet")
+        Outcomes are given as soon as they are known, in groups. All changes of one call
+        are of one act and one kind, and name every record once. One bad record never
+        fails its neighbours. Nothing is retried unless the failure proves that it was
+        not executed; what may have been executed is `UNKNOWN`. If this raises, the
+        changes without an outcome so far are to be taken as `UNKNOWN`.
 
-    def prepare(self) -> None:
-        """Create the key field, and only that, when it is missing."""
-        raise Unsupported(f"{self.context.connection}: preparing {self.name} is not built yet")
+        Raises:
+            Unsupported: The kind or the act cannot be written; raised before any call.
+            AccessDenied: The credentials do not allow writing.
+            QuotaExhausted: The day's quota is used up; what was not sent is `UNSENT`.
+        """
+        raise Unsupported(f"{self.context.connection}: {self.name} cannot write")
+
+    def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
+        """Live records that carry our keys, lowest id first, by key; keys not found are left out.
+
+        Never through an index that lags more than `find_lag_seconds`.
+        """
+        raise Unsupported(f"{self.context.connection}: {self.name} cannot find by key")
+
+    def unprepared(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        """What `prepare` would create, in words for a person; empty if nothing is missing."""
+        return ()
+
+    def prepare(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        """Create the key field of each kind, and only that, where it is missing; what was created.
+
+        Harmless to repeat.
+
+        Raises:
+            AccessDenied: The login may not; the hint says what to click instead.
+            Rejected: A field of that name exists and cannot hold our key.
+        """
+        return ()
+
+    def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values of the model as the CRM would give them back after storing them; pure.
+
+        Rounded, cut and normalised in the CRM's own way, for example money to whole
+        cents. Two values are the same to this CRM if it holds them alike. Idempotent:
+        a value that was read from the CRM comes back unchanged.
+        """
+        return values
+
+    def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
+        """Fields whose value the CRM cannot store at all, with the reason; pure.
+
+        For example an amount in a currency that it does not have. Such a field is
+        reported and not written.
+        """
+        return {}
+
+    def budget(self, changes: Sequence[Change]) -> Budget:
+        """What writing the changes will cost, without any call."""
+        return budget_by_batch(changes, 1, 1.0)
 
     def close(self) -> None:  # noqa: B027 - most connectors hold nothing but the HTTP session
         """Give back connections and threads."""

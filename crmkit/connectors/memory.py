@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from crmkit.connectors.base import (
@@ -15,28 +16,95 @@ from crmkit.connectors.base import (
     Support,
 )
 from crmkit.connectors.walk import pack, unpack
-from crmkit.errors import Unsupported
-from crmkit.model import AnyRecord, Kind, Ref, StageChange, Tombstone, Workspace
+from crmkit.connectors.writing import Act, Change, Keys, Lookup, Result, Writing, Written
+from crmkit.model import (
+    AnyRecord,
+    Company,
+    Contact,
+    Deal,
+    Kind,
+    Note,
+    Pipeline,
+    Ref,
+    StageChange,
+    Tombstone,
+    Workspace,
+)
+
+_CLASSES: dict[Kind, type[Any]] = {
+    Kind.COMPANY: Company,
+    Kind.CONTACT: Contact,
+    Kind.DEAL: Deal,
+    Kind.NOTE: Note,
+    Kind.PIPELINE: Pipeline,
+}
 
 
 class Memory:
-    """The records of one workspace and a log of what happened to them, oldest first."""
+    """The records of one workspace and a log of what happened to them, oldest first.
 
-    def __init__(self, workspace: Workspace | None = None) -> None:
+    Attributes:
+        unique_keys: Whether a second record with the same key is refused.
+    """
+
+    def __init__(self, workspace: Workspace | None = None, *, unique_keys: bool = True) -> None:
         self.workspace = workspace or Workspace(id="memory", name="Memory", time_zone="UTC")
         self.log: list[tuple[Ref, AnyRecord | Tombstone]] = []
+        self.unique_keys = unique_keys
+        self._now: dict[Ref, AnyRecord | Tombstone] = {}
+        self._created = 0
 
     def put(self, record: AnyRecord) -> None:
         """Create or replace a record."""
-        self.log.append((record.ref, record))
+        self._log(record.ref, record)
 
     def remove(self, ref: Ref, merged_into: str | None = None) -> None:
         """Delete a record, or merge it into another one."""
-        self.log.append((ref, Tombstone(ref=ref, merged_into=merged_into)))
+        self._log(ref, Tombstone(ref=ref, merged_into=merged_into))
 
     def now(self) -> dict[Ref, AnyRecord | Tombstone]:
         """The latest entry per ref."""
-        return dict(self.log)
+        return dict(self._now)
+
+    def live(self, ref: Ref) -> AnyRecord | None:
+        """The record, or the one it was merged into; `None` if it is gone."""
+        entry = self._now.get(ref)
+        while isinstance(entry, Tombstone) and entry.merged_into:
+            entry = self._now.get(replace(ref, id=entry.merged_into))
+        return None if isinstance(entry, Tombstone) else entry
+
+    def carrying(self, kind: Kind, key: str) -> list[Ref]:
+        """Live records with a key, lowest id first."""
+        found = [
+            ref
+            for ref, entry in self._now.items()
+            if ref.kind is kind and not isinstance(entry, Tombstone) and getattr(entry, "key", None) == key
+        ]
+        return sorted(found, key=lambda ref: (len(ref.id), ref.id))
+
+    def new_ref(self, connection: str, kind: Kind) -> Ref:
+        """An address that was never used."""
+        self._created += 1
+        return Ref(connection, kind, f"m{self._created}")
+
+    def version(self) -> str:
+        """The version of the next record to be stored; it sorts."""
+        return f"{len(self.log):012d}"
+
+    def _log(self, ref: Ref, entry: AnyRecord | Tombstone) -> None:
+        self.log.append((ref, entry))
+        self._now[ref] = entry
+
+
+_PARTY = frozenset({"name", "phones", "owner_id", "city", "country", "postcode", "custom"})
+_DEAL = frozenset(
+    {
+        "name", "pipeline_id", "stage_id", "outcome", "lost_reason", "amount", "currency",
+        "value_period", "probability", "owner_id", "companies", "contacts", "expected_close",
+        "source", "tags", "custom",
+    }
+)  # fmt: skip
+_EVERY_ACT = frozenset(Act)
 
 
 class MemoryConnector(Connector):
@@ -49,6 +117,29 @@ class MemoryConnector(Connector):
         merges=Support.YES,
         stage_history=Support.YES,
         notes=Support.YES,
+        side_effects_off=Support.YES,
+        writing={
+            Kind.DEAL: Writing(
+                _EVERY_ACT,
+                _DEAL,
+                frozenset({"created_at"}),
+                frozenset({"name"}),
+                Keys.UNIQUE,
+                answers_record=True,
+            ),
+            Kind.COMPANY: Writing(
+                _EVERY_ACT, _PARTY | {"domain", "tax_id"}, keys=Keys.UNIQUE, answers_record=True
+            ),
+            Kind.CONTACT: Writing(
+                _EVERY_ACT,
+                _PARTY | {"first_name", "last_name", "emails", "companies"},
+                keys=Keys.UNIQUE,
+                answers_record=True,
+            ),
+            Kind.NOTE: Writing(
+                frozenset({Act.CREATE}), frozenset({"text", "deal_id", "company_id", "author_id", "at"})
+            ),
+        },
     )
     records_per_page: ClassVar[int] = 2
 
@@ -82,20 +173,61 @@ class MemoryConnector(Connector):
                 return
 
     def get(self, refs: Sequence[Ref]) -> Sequence[AnyRecord]:
-        now = self.memory.now()
-        found: list[AnyRecord] = []
-        for ref in refs:
-            entry = now.get(ref)
-            while isinstance(entry, Tombstone) and entry.merged_into:
-                entry = now.get(Ref(ref.connection, ref.kind, entry.merged_into))
-            if entry is not None and not isinstance(entry, Tombstone):
-                found.append(entry)
-        return found
+        found = (self.memory.live(ref) for ref in refs)
+        return [record for record in found if record is not None]
 
     def history(self, deals: Sequence[Ref]) -> Iterator[Sequence[StageChange]]:
         wanted = {ref.id for ref in deals}
         now = self.memory.now().values()
         yield [entry for entry in now if isinstance(entry, StageChange) and entry.deal_id in wanted]
 
-    def write(self, changes: Sequence[Any]) -> Sequence[Any]:
-        raise Unsupported(f"{self.context.connection}: writing is not built yet")
+    def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        for change in changes:
+            yield [self._write(change)]
+
+    def _write(self, change: Change) -> Written:
+        if change.act is Act.CREATE:
+            return self._create(change)
+        current = self.memory.live(change.ref) if change.ref else None
+        if current is None:
+            return Written(change.id, Result.GONE)
+        if change.act is Act.DELETE:
+            self.memory.remove(current.ref)
+            return Written(change.id, Result.DONE, current.ref)
+        return self._store(change, current.model_copy(update=_updates(current, change.values)))
+
+    def _create(self, change: Change) -> Written:
+        if self.memory.unique_keys and change.key:
+            there = self.memory.carrying(change.kind, change.key)
+            if there:
+                return Written(change.id, Result.EXISTS, there[0], reason="the key is taken")
+        ref = self.memory.new_ref(self.context.connection, change.kind)
+        values = dict(change.values)
+        custom = {
+            name.removeprefix("custom."): values.pop(name)
+            for name in list(values)
+            if name.startswith("custom.")
+        }
+        if change.kind is not Kind.NOTE:
+            values |= {"key": change.key, "custom": custom}
+        return self._store(change, _CLASSES[change.kind](ref=ref, **values))
+
+    def _store(self, change: Change, record: Any) -> Written:
+        if "version" in type(record).model_fields:
+            record = record.model_copy(update={"version": self.memory.version()})
+        self.memory.put(record)
+        return Written(change.id, Result.DONE, record.ref, getattr(record, "version", None), record)
+
+    def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
+        found = {lookup.key: self.memory.carrying(lookup.kind, lookup.key) for lookup in lookups}
+        return {key: refs for key, refs in found.items() if refs}
+
+
+def _updates(record: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Model fields to replace; custom fields are merged one by one."""
+    plain = {name: value for name, value in values.items() if not name.startswith("custom.")}
+    custom = {name.removeprefix("custom."): value for name, value in values.items() if name not in plain}
+    if custom:
+        kept = {**record.custom, **custom}
+        plain["custom"] = {name: value for name, value in kept.items() if value is not None}
+    return plain
