@@ -209,6 +209,23 @@ class Busy(StateError):
     hint = "Wait for the other run to end; its lease frees itself if that process is gone."
 
 
+class SyncError(CrmkitError):
+    """A sync cannot be planned or applied."""
+
+
+class StalePlan(SyncError):
+    """The state moved on after the plan was made."""
+
+    exit_code = 6
+    hint = "Make a new plan with `crmkit plan`."
+
+
+class GuardTripped(SyncError):
+    """A plan looks like an accident; nothing was written."""
+
+    exit_code = 6
+
+
 class ClockSkew(CrmkitError):
     """This machine's clock and a CRM's clock differ by more than the margin."""
 

@@ -100,13 +100,35 @@ class Links:
         return dict(groups)
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is settled before the ladder is climbed.
+
+    Attributes:
+        together: Groups of records that are the same one: linked before, or by a person.
+        apart: Pairs that a person said are different.
+    """
+
+    together: Sequence[Sequence[Ref]] = ()
+    apart: frozenset[frozenset[Ref]] = frozenset()
+
+
+_NOTHING = Decided()
+
+
 class _Ladder(Generic[L]):
     """Groups under construction."""
 
-    def __init__(self, records: Sequence[L]) -> None:
+    def __init__(self, records: Sequence[L], decided: Decided = _NOTHING) -> None:
         self._records = sorted(records, key=lambda record: record.ref)
         self._groups: dict[Ref, list[Ref]] = {}
+        self._apart = decided.apart
         self.links = Links()
+        known = {record.ref for record in self._records}
+        for group in decided.together:
+            refs = sorted(ref for ref in group if ref in known)
+            for ref in refs[1:]:
+                self._unite("decided", refs[0], ref)
 
     def climb(self, rung: str, keys: Keys[L]) -> None:
         """Link by one kind of key."""
@@ -138,7 +160,9 @@ class _Ladder(Generic[L]):
         right = self._groups.setdefault(other, [other])
         if left is right:
             return
-        if {ref.connection for ref in left} & {ref.connection for ref in right}:
+        clash = {ref.connection for ref in left} & {ref.connection for ref in right}
+        apart = self._apart and any(frozenset((a, b)) in self._apart for a in left for b in right)
+        if clash or apart:
             if len(left) == 1:
                 del self._groups[one]
             if len(right) == 1:
@@ -170,9 +194,9 @@ class _Ladder(Generic[L]):
         self._unite(rung, one, other)
 
 
-def link_companies(companies: Sequence[LinkableCompany]) -> Links:
+def link_companies(companies: Sequence[LinkableCompany], decided: Decided = _NOTHING) -> Links:
     """The same company in different CRMs: stored key, domain, tax id, phone, name and city."""
-    ladder = _Ladder(companies)
+    ladder = _Ladder(companies, decided)
     ladder.climb("stored key", _stored_key)
     ladder.climb("domain", lambda company: _some(identity.domain(company.domain)))
     ladder.climb("tax id", lambda company: _some(identity.tax_id(company.tax_id)))
@@ -181,9 +205,9 @@ def link_companies(companies: Sequence[LinkableCompany]) -> Links:
     return ladder.finish()
 
 
-def link_contacts(contacts: Sequence[LinkableContact]) -> Links:
+def link_contacts(contacts: Sequence[LinkableContact], decided: Decided = _NOTHING) -> Links:
     """The same person in different CRMs: stored key, e-mail, phone and name."""
-    ladder = _Ladder(contacts)
+    ladder = _Ladder(contacts, decided)
     ladder.climb("stored key", _stored_key)
     ladder.climb("e-mail", lambda contact: filter(None, map(identity.email, contact.emails)))
     ladder.climb(
@@ -197,14 +221,14 @@ def link_contacts(contacts: Sequence[LinkableContact]) -> Links:
     return ladder.finish()
 
 
-def link_deals(deals: Sequence[LinkableDeal]) -> Links:
+def link_deals(deals: Sequence[LinkableDeal], decided: Decided = _NOTHING) -> Links:
     """The same deal in different CRMs.
 
     Stored key first; then deals of the same linked company in the same currency: by
     amount and close date, then by amount, then by close date, the last two only where
     the names are alike too.
     """
-    ladder = _Ladder(deals)
+    ladder = _Ladder(deals, decided)
     ladder.climb("stored key", _stored_key)
     ladder.climb(
         "company, amount and close date",

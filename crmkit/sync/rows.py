@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,7 +12,6 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crmkit.model import AnyRecord, Company, Contact, Deal, Kind, Note, Owner, Pipeline, Record, StageChange
 from crmkit.sync import schema
@@ -37,7 +37,9 @@ MODELS: dict[Kind, type[Record]] = {
     Kind.STAGE_CHANGE: StageChange,
     Kind.NOTE: Note,
 }
-_BOOKKEEPING = ("connection", "id", "seen_walk", "observed_at", "gone_at")
+_ADDRESS = ("connection", "id")
+_BOOKKEEPING = (*_ADDRESS, "seen_walk", "observed_at", "gone_at")
+_PLAIN = re.compile(r"[\w .:+\[\]{}-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,60 +49,69 @@ class Layout:
     Attributes:
         table: The table.
         fields: The columns that hold the record itself, in order.
-        rows: The values of records for `fields`, ready for the driver.
-        upsert: Statement for `connection, id, *fields, seen_walk, observed_at`.
+        columns: The values of records for `fields`, column by column, ready for the driver.
+        place: How the driver writes a parameter.
     """
 
     table: sa.Table
     fields: tuple[str, ...]
-    rows: Callable[[Sequence[AnyRecord]], Iterable[Row]]
-    upsert: str
+    columns: Callable[[Sequence[AnyRecord]], list[Column]]
+    place: str
+
+    def upsert(self, values: Mapping[str, Column]) -> tuple[str, list[Row]]:
+        """A statement that inserts or updates rows, and the parameters of each row.
+
+        Args:
+            values: Per column of the table its values, as many for each of them.
+        """
+        # A parameter costs as much as writing its value: one that is the same in all rows
+        # (most often unset) is written into the statement instead.
+        texts = {name: _literal(column) for name, column in values.items()}
+        bound = [column for name, column in values.items() if texts[name] is None]
+        places = ", ".join(text or self.place for text in texts.values())
+        names = ", ".join(f'"{name}"' for name in values)
+        changed = ", ".join(f'"{name}" = excluded."{name}"' for name in values if name not in _ADDRESS)
+        # A record that comes back (restored, or in reach again) is no longer gone.
+        statement = (
+            f'INSERT INTO "{self.table.name}" ({names}) VALUES ({places}) '  # noqa: S608 - names of our own
+            f"ON CONFLICT (connection, id) DO UPDATE SET {changed}, gone_at = NULL"
+        )
+        return statement, list(zip(*bound, strict=True))
 
 
 def layout(kind: Kind, dialect: sa.Dialect) -> Layout:
     """The layout of a kind for a database."""
     table = TABLES[kind]
     fields = tuple(column.name for column in table.columns if column.name not in _BOOKKEEPING)
-    return Layout(table, fields, _reader(table, fields, dialect), _upsert(table, fields, dialect))
+    place = "?" if dialect.name == "sqlite" else "%s"
+    return Layout(table, fields, _reader(table, fields, dialect), place)
 
 
-def _upsert(table: sa.Table, fields: Sequence[str], dialect: sa.Dialect) -> str:
-    names = ["connection", "id", *fields, "seen_walk", "observed_at"]
-    module = sqlite if dialect.name == "sqlite" else postgresql
-    insert = module.insert(table).values({name: sa.bindparam(name) for name in names})
-    changed = {name: insert.excluded[name] for name in names[2:]}
-    # A record that comes back (restored, or in reach again) is no longer gone.
-    statement = insert.on_conflict_do_update(
-        index_elements=[table.c.connection, table.c.id], set_={**changed, "gone_at": sa.null()}
-    )
-    # Positional, so that rows can go to the driver as they are: per-value processing by
-    # SQLAlchemy costs more than the insert itself (see benchmarks/).
-    compiled = statement.compile(
-        dialect=module.dialect(paramstyle="qmark" if dialect.name == "sqlite" else "format")
-    )
-    if list(compiled.positiontup or ()) != names:
-        raise AssertionError(f"unexpected order of parameters for {table.name}")
-    return str(compiled)
+def _literal(column: Column) -> str | None:
+    """How SQL writes the only value of a column; `None` if there are several, or it is not plain."""
+    value = column[0]
+    if value != column[-1] or column.count(value) < len(column):
+        return None
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):  # a boolean too
+        return str(value).upper()
+    return f"'{value}'" if isinstance(value, str) and _PLAIN.fullmatch(value) else None
 
 
 def _reader(
     table: sa.Table, fields: Sequence[str], dialect: sa.Dialect
-) -> Callable[[Sequence[AnyRecord]], Iterable[Row]]:
+) -> Callable[[Sequence[AnyRecord]], list[Column]]:
     # A model's own attribute access costs several times a look-up in its dictionary.
     read = itemgetter(*fields)
     ready = [_converter(table.c[name], dialect) for name in fields]
 
-    def rows(records: Sequence[AnyRecord]) -> Iterable[Row]:
-        if not records:
-            return ()
+    def columns(records: Sequence[AnyRecord]) -> list[Column]:
         # Column by column: values of one kind are made ready several times faster together.
-        columns = zip(*map(read, map(vars, records)), strict=True)
-        return zip(
-            *(column if make is None else make(column) for column, make in zip(columns, ready, strict=True)),
-            strict=True,
-        )
+        found = zip(*map(read, map(vars, records)), strict=True)
+        return [column if make is None else make(column) for column, make in zip(found, ready, strict=True)]
 
-    return rows
+    return columns
 
 
 def _converter(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Column], Column] | None:
@@ -123,17 +134,13 @@ def _moment_column(column: Column) -> Column:
     return [None if text is None else text[:-1] + "+00:00" for text in texts]
 
 
-def _json_column(column: Column) -> Column:
-    return [_json(value) for value in column]
-
-
 _ENCODER = msgspec.json.Encoder(order="sorted", enc_hook=vars)
 
 
-def _json(value: Any) -> str:
-    if not value:
-        return "{}" if isinstance(value, dict) else "[]"
-    return _ENCODER.encode(value).decode()
+def _json_column(column: Column) -> Column:
+    encode = _ENCODER.encode
+    empty = "{}" if isinstance(column[0], dict) else "[]"
+    return [encode(value).decode() if value else empty for value in column]
 
 
 def plain(value: Any, column: sa.Column[Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 1
+VERSION = 2
 
 
 class Money(sa.types.TypeDecorator[Decimal]):

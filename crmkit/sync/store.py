@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from crmkit.connectors.base import Page, Unreadable
 from crmkit.model import AnyRecord, Kind, Pipeline, Ref, Tombstone, Workspace
-from crmkit.sync import schema
+from crmkit.sync import schema, tables
 from crmkit.sync.rows import Layout, Row, as_text, layout, plain
 
+SYNCED = frozenset({Kind.COMPANY, Kind.CONTACT, Kind.DEAL})
 _LOOKUP_IDS = 500  # below SQLite's limit of bound parameters
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -71,38 +73,68 @@ class Store:
             first: Whether the table has no records of this connection and kind yet, so
                 that there is nothing to compare with.
         """
-        rows = self._latest(kind, batch.records)
-        changed = len(rows) if first else self._compare(db, kind, rows, walk, now)
-        stamp = schema_time(now, self._dialect)
-        if rows:
-            db.exec_driver_sql(
-                self.layout(kind).upsert,
-                [(self.name, native, *values, walk, stamp) for native, values in rows.items()],
-            )
+        ids, changed = self._put_records(db, kind, batch.records, walk, now, first=first)
+        # A first fill is one change of everything, so that it costs nothing.
+        self._announce(db, kind, {"*"} if first and ids else changed)
         if kind == Kind.PIPELINE:
             self._put_stages(db, batch.records)
-        self._leave_quarantine(db, kind, {*rows, *(stone.ref.id for stone in batch.tombstones)})
+        self._leave_quarantine(db, kind, {*ids, *(stone.ref.id for stone in batch.tombstones)})
         self._put_tombstones(db, kind, batch.tombstones, now, "told by the CRM")
         self._quarantine(db, batch.unreadable, now, walk)
-        return changed
+        return len(changed)
 
-    def _latest(self, kind: Kind, records: Sequence[AnyRecord]) -> dict[str, Row]:
-        """One row per id: the newest where a record came twice."""
-        newest: dict[str, AnyRecord] = {}
-        for record in records:
-            seen = newest.get(record.ref.id)
-            if seen is None or not _older(record, seen):
-                newest[record.ref.id] = record
-        return dict(zip(newest, self.layout(kind).rows(list(newest.values())), strict=True))
+    def _put_records(
+        self,
+        db: sa.Connection,
+        kind: Kind,
+        records: Sequence[AnyRecord],
+        walk: int,
+        now: datetime,
+        *,
+        first: bool,
+    ) -> tuple[Sequence[str], set[str]]:
+        """Store records; the ids that were written, and those that are new or changed."""
+        if not records:
+            return [], set()
+        layout = self.layout(kind)
+        newest = _newest(records)
+        ids, columns, changed = list(newest), layout.columns(list(newest.values())), set(newest)
+        if not first:
+            rows: dict[str, Row] = dict(zip(ids, zip(*columns, strict=True), strict=True))
+            changed = self._compare(db, kind, rows, walk, now)
+            if len(rows) < len(ids):
+                ids, columns = list(rows), list(zip(*rows.values(), strict=True))
+        if ids:
+            values = {
+                "connection": [self.name] * len(ids),
+                "id": ids,
+                **dict(zip(layout.fields, columns, strict=True)),
+                "seen_walk": [walk] * len(ids),
+                "observed_at": [schema_time(now, self._dialect)] * len(ids),
+            }
+            db.exec_driver_sql(*layout.upsert(values))
+        return ids, changed
 
-    def _compare(self, db: sa.Connection, kind: Kind, rows: dict[str, Row], walk: int, now: datetime) -> int:
-        """Note differences to what is stored as history; drops rows older than the stored ones."""
+    def _announce(self, db: sa.Connection, kind: Kind, ids: Iterable[str]) -> None:
+        """Tell syncs that records are new, different or gone."""
+        rows = [{"connection": self.name, "kind": kind.value, "id": native} for native in sorted(ids)]
+        if rows and kind in SYNCED:
+            db.execute(tables.changes.insert(), rows)
+
+    def _compare(
+        self, db: sa.Connection, kind: Kind, rows: dict[str, Row], walk: int, now: datetime
+    ) -> set[str]:
+        """Note differences to what is stored as history; drops rows older than the stored ones.
+
+        Gives the ids that are new or different.
+        """
         table = self.layout(kind).table
         fields = self.layout(kind).fields
         columns = [table.c[name] for name in fields]
         known = self._stored(db, kind, list(rows))
+        restored = self._gone(db, table, list(known))
         changes: list[dict[str, Any]] = []
-        changed = len(rows.keys() - known.keys())
+        changed = (rows.keys() - known.keys()) | restored
         stale: list[str] = []
         modified = fields.index("modified_at") if "modified_at" in fields else None
         for native, old in known.items():
@@ -131,7 +163,8 @@ class Store:
                             "observed_at": now,
                         }
                     )
-            changed += len(changes) > before
+            if len(changes) > before:
+                changed.add(native)
         if changes:
             db.execute(schema.history.insert(), changes)
         self._seen(db, table, stale, walk)
@@ -148,6 +181,18 @@ class Store:
             query = sa.select(*columns).where(table.c.connection == self.name, table.c.id.in_(chunk))
             for row in db.execute(query):
                 found[str(row[0])] = tuple(row[1:])
+        return found
+
+    def _gone(self, db: sa.Connection, table: sa.Table, ids: Sequence[str]) -> set[str]:
+        """Which of the stored records are marked as gone."""
+        found: set[str] = set()
+        for at in range(0, len(ids), _LOOKUP_IDS):
+            where = (
+                table.c.connection == self.name,
+                table.c.gone_at.is_not(None),
+                table.c.id.in_(ids[at : at + _LOOKUP_IDS]),
+            )
+            found |= set(db.execute(sa.select(table.c.id).where(*where)).scalars())
         return found
 
     def _put_stages(self, db: sa.Connection, records: Iterable[AnyRecord]) -> None:
@@ -185,26 +230,51 @@ class Store:
             db.execute(table.delete().where(*where, table.c.id == native))
 
     def _put_tombstones(
-        self, db: sa.Connection, kind: Kind, stones: Iterable[Tombstone], now: datetime, evidence: str
+        self, db: sa.Connection, kind: Kind, stones: Sequence[Tombstone], now: datetime, evidence: str
     ) -> None:
-        table = self.layout(kind).table
+        if not stones:
+            return
+        known = self._merged(db, kind, [stone.ref.id for stone in stones])
+        new: dict[str, dict[str, Any]] = {}
         for stone in stones:
-            key = {"connection": self.name, "kind": kind.value, "id": stone.ref.id}
-            where = [schema.tombstones.c[name] == value for name, value in key.items()]
-            values = {"merged_into": stone.merged_into, "at": stone.at, "evidence": evidence}
-            known = db.execute(sa.select(schema.tombstones.c.merged_into).where(*where)).one_or_none()
-            if known is None:
-                db.execute(schema.tombstones.insert().values(**key, **values, observed_at=now))
-            elif stone.merged_into and not known.merged_into:
-                db.execute(schema.tombstones.update().where(*where).values(**values))
-            gone: dict[str, Any] = {"gone_at": stone.at or now}
-            if "merged_into" in table.c and stone.merged_into:
-                gone["merged_into"] = stone.merged_into
-            where = [table.c.connection == self.name, table.c.id == stone.ref.id, table.c.gone_at.is_(None)]
-            if stone.at is not None and "modified_at" in table.c:
-                # Changed after it was deleted: it was restored, and the feed is older news.
-                where.append(sa.or_(table.c.modified_at.is_(None), table.c.modified_at <= stone.at))
-            db.execute(table.update().where(*where).values(**gone))
+            native = stone.ref.id
+            key = {"connection": self.name, "kind": kind.value, "id": native}
+            told = {"merged_into": stone.merged_into, "at": stone.at, "evidence": evidence}
+            if native not in known:
+                if native not in new or (stone.merged_into and not new[native]["merged_into"]):
+                    new[native] = {**key, **told, "observed_at": now}
+            elif stone.merged_into and not known[native]:
+                where = (schema.tombstones.c[name] == value for name, value in key.items())
+                db.execute(schema.tombstones.update().where(*where).values(**told))
+        if new:
+            db.execute(schema.tombstones.insert(), list(new.values()))
+        self._announce(db, kind, {stone.ref.id for stone in stones})
+        db.execute(
+            _burial(self.layout(kind).table),
+            [
+                {
+                    "of": self.name,
+                    "native": stone.ref.id,
+                    "gone": stone.at or now,
+                    "until": stone.at or _NEVER,
+                    "into": stone.merged_into,
+                }
+                for stone in stones
+            ],
+        )
+
+    def _merged(self, db: sa.Connection, kind: Kind, ids: Sequence[str]) -> dict[str, str | None]:
+        """Those of the ids that have a tombstone, and what each was merged into."""
+        table = schema.tombstones
+        found: dict[str, str | None] = {}
+        for at in range(0, len(ids), _LOOKUP_IDS):
+            query = sa.select(table.c.id, table.c.merged_into).where(
+                table.c.connection == self.name,
+                table.c.kind == kind.value,
+                table.c.id.in_(ids[at : at + _LOOKUP_IDS]),
+            )
+            found.update((row.id, row.merged_into) for row in db.execute(query))
+        return found
 
     def _quarantine(self, db: sa.Connection, items: Iterable[Unreadable], now: datetime, walk: int) -> None:
         for item in items:
@@ -263,9 +333,39 @@ class Store:
         )
 
 
+def _burial(table: sa.Table) -> sa.Update:
+    """Mark one record as gone, unless it changed after it was deleted.
+
+    Then it was restored, and the tombstone is older news.
+    """
+    record = table.c
+    gone: dict[str, Any] = {"gone_at": sa.bindparam("gone")}
+    where = [
+        record.connection == sa.bindparam("of"),
+        record.id == sa.bindparam("native"),
+        record.gone_at.is_(None),
+    ]
+    if "merged_into" in record:
+        into = sa.bindparam("into", type_=sa.Text)
+        gone["merged_into"] = sa.func.coalesce(into, record.merged_into)
+    if "modified_at" in record:
+        where.append(sa.or_(record.modified_at.is_(None), record.modified_at <= sa.bindparam("until")))
+    return table.update().where(*where).values(gone)
+
+
 def schema_time(moment: datetime, dialect: sa.Dialect) -> Any:
     """A time ready for the driver."""
     return moment.isoformat() if dialect.name == "sqlite" else moment
+
+
+def _newest(records: Iterable[AnyRecord]) -> dict[str, AnyRecord]:
+    """One record per id: the newest where it came twice."""
+    newest: dict[str, AnyRecord] = {}
+    for record in records:
+        seen = newest.setdefault(record.ref.id, record)
+        if seen is not record and not _older(record, seen):
+            newest[record.ref.id] = record
+    return newest
 
 
 def _older(one: AnyRecord, other: AnyRecord) -> bool:

@@ -1,0 +1,253 @@
+"""Find out what became of writes whose answer never came, and of rows that may be stale.
+
+A parked write is looked up once its wait is over: until then the request may still land
+(sync-semantics 6.2). Nothing is kept in memory: being killed is a normal way to stop.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from crmkit.connectors.clock import Clock
+from crmkit.connectors.writing import Act, Lookup
+from crmkit.model import AnyRecord, Kind, Ref
+from crmkit.sync import schema, tables
+from crmkit.sync.group import Group, Member
+from crmkit.sync.hub import CREATED, Intent, JournalEntry, Link, Status
+from crmkit.sync.lease import Lease
+from crmkit.sync.reconcile import Base
+from crmkit.sync.rows import TABLES
+from crmkit.sync.state import State
+from crmkit.sync.store import Batch, Store
+
+CONFIRM_AT_ONCE = 2000
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What was found out.
+
+    Attributes:
+        settling: Updates whose record was read again: the next merge settles them.
+        landed: Per settling intent, whether the CRM holds what was sent.
+        adopted: Created records that were found by their key.
+        dropped: Writes that proved not to have happened.
+        waiting: Writes that must still be waited for.
+        notes: What a person should know.
+    """
+
+    settling: list[JournalEntry] = field(default_factory=list)
+    landed: dict[str, bool] = field(default_factory=dict)
+    adopted: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class Recoverer:
+    """Resolves parked writes of one group.
+
+    Args:
+        group: The sync group.
+        state: The open store.
+        lease: The group's lease.
+        clock: Where time comes from.
+        available: Members that can be reached in this run.
+    """
+
+    def __init__(
+        self, group: Group, state: State, lease: Lease, clock: Clock, available: Sequence[str]
+    ) -> None:
+        self._group = group
+        self._hub = group.hub
+        self._state = state
+        self._lease = lease
+        self._clock = clock
+        self._available = available
+        self.result = Recovery()
+
+    def run(self) -> Recovery:
+        """Look up every write whose wait is over, and read doubtful rows again."""
+        with self._state.read() as db:
+            entries = self._hub.intents(db)
+        ready: dict[tuple[str, Act, Kind], list[JournalEntry]] = defaultdict(list)
+        for entry in entries:
+            if entry.connection in self._available and self._due(entry):
+                ready[entry.connection, Act(entry.act), entry.kind].append(entry)
+            else:
+                self.result.waiting += 1
+        for (connection, act, kind), some in sorted(ready.items()):
+            member = self._group.members[connection]
+            if act is Act.CREATE:
+                self._creates(member, kind, some)
+            elif act is Act.UPDATE:
+                self._updates(member, kind, some)
+            else:
+                self._deletes(member, kind, some)
+        for connection in self._available:
+            self._confirm(self._group.members[connection], entries)
+        return self.result
+
+    def _due(self, entry: JournalEntry) -> bool:
+        """Whether the request can no longer be executed behind our back."""
+        wait = self._group.settings.in_flight_seconds
+        if entry.act == Act.CREATE:
+            wait += self._group.members[entry.connection].connector.capabilities.find_lag_seconds
+        return self._clock.now() >= entry.sent_at + timedelta(seconds=wait)
+
+    def _creates(self, member: Member, kind: Kind, entries: Sequence[JournalEntry]) -> None:
+        lookups = [
+            Lookup(kind, entry.marker or "", Ref.parse(entry.parent) if entry.parent else None)
+            for entry in entries
+        ]
+        found = member.connector.find(lookups)
+        refs = [refs[0] for entry in entries if (refs := found.get(entry.marker or "", ()))]
+        records = {record.ref: record for record in member.connector.get(refs)} if refs else {}
+        lagging = member.connector.capabilities.find_lag_seconds > 0
+        with self._state.write() as db:
+            self._lease.guard(db)
+            for entry in entries:
+                refs = list(found.get(entry.marker or "", ()))
+                if refs:
+                    self._adopt(db, entry, refs[0], records.get(refs[0]))
+                    if len(refs) > 1:
+                        others = ", ".join(ref.id for ref in refs[1:])
+                        self.result.notes.append(
+                            f"{member.connection}: {kind}s {others} carry the key of {refs[0].id} too; "
+                            "nothing was deleted"
+                        )
+                elif lagging and entry.misses == 0:
+                    self._hub.journal_miss(db, entry.id)
+                    self.result.waiting += 1
+                else:
+                    self._end(db, entry, Intent.DROPPED, "no record carries its key")
+                    self.result.dropped += 1
+
+    def _adopt(self, db: sa.Connection, entry: JournalEntry, ref: Ref, record: AnyRecord | None) -> None:
+        bases = {name: Base(native, stood) for name, (native, stood) in entry.sent.items()}
+        known = self._hub.links_to(db, ref.connection, ref.kind, [ref.id]).get(ref.id)
+        if known is None:
+            link = Link(entry.entity, ref.connection, ref.kind, ref.id, Status.LIVE, bases, evidence=CREATED)
+            self._hub.put_links(db, [link])
+        self._end(db, entry, Intent.ACKED, "found by its key", ref.id)
+        if record is not None:
+            self._keep(db, record)
+        self.result.adopted += 1
+
+    def _updates(self, member: Member, kind: Kind, entries: Sequence[JournalEntry]) -> None:
+        records = self._read(member, kind, entries)
+        with self._state.write() as db:
+            self._lease.guard(db)
+            for entry in entries:
+                record = records.get(entry.native_id or "")
+                if record is None:
+                    self._end(db, entry, Intent.DROPPED, "the record is gone")
+                    continue
+                self._keep(db, record)
+                self._hub.set_pending(db, add=[entry.entity])
+                self.result.settling.append(entry)
+                self.result.landed[entry.id] = all(
+                    member.codec.native(name, vars(record)) == native
+                    for name, (native, _) in entry.sent.items()
+                )
+
+    def _deletes(self, member: Member, kind: Kind, entries: Sequence[JournalEntry]) -> None:
+        records = self._read(member, kind, entries)
+        with self._state.write() as db:
+            self._lease.guard(db)
+            for entry in entries:
+                record = records.get(entry.native_id or "")
+                if record is not None:
+                    self._end(db, entry, Intent.DROPPED, "the record is still there")
+                    self.result.dropped += 1
+                    self._keep(db, record)
+                    continue
+                self._end(db, entry, Intent.ACKED, "the record is gone")
+                gone = Ref(entry.connection, entry.kind, entry.native_id or "")
+                self._store(entry.connection).bury(db, entry.kind, [gone], self._clock.now())
+
+    def _read(self, member: Member, kind: Kind, entries: Sequence[JournalEntry]) -> Mapping[str, AnyRecord]:
+        refs = [Ref(member.connection, kind, entry.native_id or "") for entry in entries]
+        return {record.ref.id: record for record in member.connector.get(refs)}
+
+    def _end(
+        self, db: sa.Connection, entry: JournalEntry, state: Intent, reason: str, native_id: str | None = None
+    ) -> None:
+        self._hub.journal_end(db, entry.id, state, self._clock.now(), native_id=native_id, reason=reason)
+        self._hub.set_pending(db, add=[entry.entity] if entry.kind is Kind.DEAL else [])
+
+    def _confirm(self, member: Member, entries: Sequence[JournalEntry]) -> None:
+        """Read by id what a list may show wrongly: rows no newer than our own last write.
+
+        An index that trails behind shows a record as it was before that write; taken for an
+        edit it would undo it (sync-semantics 5).
+        """
+        parked = {
+            entry.native_id
+            for entry in entries
+            if entry.connection == member.connection and entry.kind is Kind.DEAL and entry.native_id
+        }
+        with self._state.read() as db:
+            doubtful = self._doubtful(db, member, parked)
+        refs = [Ref(member.connection, Kind.DEAL, native) for native in sorted(doubtful)]
+        for at in range(0, len(refs), CONFIRM_AT_ONCE):
+            records = member.connector.get(refs[at : at + CONFIRM_AT_ONCE])
+            with self._state.write() as db:
+                self._lease.guard(db)
+                for record in records:
+                    self._keep(db, record)
+
+    def _doubtful(self, db: sa.Connection, member: Member, parked: set[str]) -> set[str]:
+        changes, deals, links = tables.changes.c, TABLES[Kind.DEAL].c, tables.links.c
+        position = self._hub.positions(db).get((member.connection, Kind.DEAL))
+        if position is None:
+            return set()
+        query = (
+            sa.select(deals.id)
+            .distinct()
+            .select_from(
+                tables.changes.join(
+                    TABLES[Kind.DEAL], sa.and_(deals.connection == changes.connection, deals.id == changes.id)
+                ).join(
+                    tables.links,
+                    sa.and_(
+                        links.connection == deals.connection,
+                        links.kind == Kind.DEAL.value,
+                        links.native_id == deals.id,
+                    ),
+                )
+            )
+            .where(
+                changes.connection == member.connection,
+                changes.kind == Kind.DEAL.value,
+                changes.number > position,
+                links.sync == self._group.name,
+                deals.gone_at.is_(None),
+                sa.or_(
+                    sa.and_(deals.version <= links.version, deals.observed_at > links.written_at),
+                    deals.id.in_(sorted(parked)[:400]),
+                ),
+            )
+        )
+        return set(db.execute(query).scalars())
+
+    def _keep(self, db: sa.Connection, record: AnyRecord) -> None:
+        cursors = schema.cursors
+        ref = record.ref
+        walk = db.execute(
+            sa.select(cursors.c.walk).where(
+                cursors.c.connection == ref.connection, cursors.c.kind == ref.kind.value
+            )
+        ).scalar()
+        batch = Batch(records=[record])
+        self._store(ref.connection).put(
+            db, ref.kind, batch, walk=walk or 0, now=self._clock.now(), first=False
+        )
+
+    def _store(self, connection: str) -> Store:
+        return Store(self._state.engine.dialect, connection)

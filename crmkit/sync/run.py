@@ -1,0 +1,337 @@
+"""One run of a sync: recover, plan, guard, remember, write; at most two rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from crmkit.connectors.clock import Clock
+from crmkit.connectors.writing import Act, Budget, Change
+from crmkit.errors import CredentialsError, GuardTripped, Interrupted, StalePlan
+from crmkit.model import DealContact, Kind, Ref
+from crmkit.sync import schema
+from crmkit.sync.apply import Applier, Tally
+from crmkit.sync.commit import commit, generation, young
+from crmkit.sync.computed import Computed
+from crmkit.sync.group import Group
+from crmkit.sync.guard import unconfirmed
+from crmkit.sync.lease import Lease, hold
+from crmkit.sync.plan import (
+    PASSING,
+    QUIET,
+    Held,
+    Op,
+    PlanFile,
+    PlannedCost,
+    PlannedHold,
+    TrippedGuard,
+    content_hash,
+    planned,
+)
+from crmkit.sync.planner import Planner
+from crmkit.sync.recover import Recoverer, Recovery
+from crmkit.sync.state import State
+
+ROUNDS = 2
+
+
+@dataclass(slots=True)
+class SyncResult:
+    """What a run did.
+
+    Attributes:
+        sync: The sync's name.
+        run: Its number.
+        writes: What was planned, over all rounds.
+        tallies: Per member, what became of it.
+        held: What waits, after the last round.
+        recovery: What became of earlier writes.
+        unavailable: Members that could not be read, with the reason.
+    """
+
+    sync: str
+    run: int = 0
+    writes: int = 0
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    held: list[Held] = field(default_factory=list)
+    recovery: Recovery = field(default_factory=Recovery)
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    def count(self, name: str) -> int:
+        """How many writes had an outcome, over all members."""
+        return sum(tally.counts[name] for tally in self.tallies.values())
+
+    @property
+    def waiting(self) -> list[Held]:
+        """What waits for a person."""
+        return [one for one in self.held if one.kind not in PASSING and one.kind not in QUIET]
+
+    @property
+    def exit_code(self) -> int:
+        """As DESIGN 7 says, the one that needs a person first."""
+        errors = [tally.error for tally in self.tallies.values() if tally.error is not None]
+        if any(isinstance(error, Interrupted) for error in errors):
+            return Interrupted.exit_code
+        if any(isinstance(error, CredentialsError) for error in errors):
+            return CredentialsError.exit_code
+        passing = any(one.kind in PASSING for one in self.held)
+        partly = any(self.count(name) for name in ("unknown", "unsent", "blocked", "stale"))
+        if errors or passing or partly or self.unavailable or self.recovery.waiting:
+            return 5
+        return 4 if self.waiting or self.count("refused") else 0
+
+
+class SyncRun:
+    """Runs of one group.
+
+    Args:
+        group: The sync group.
+        state: The open store.
+        clock: Where time comes from.
+        offsets: Per member, how far the CRM's clock is ahead of this one's.
+        unavailable: Members whose pull failed, with the reason: nothing is written there.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        state: State,
+        clock: Clock,
+        *,
+        offsets: Mapping[str, timedelta] | None = None,
+        unavailable: Mapping[str, str] | None = None,
+    ) -> None:
+        self.group = group
+        self.state = state
+        self.clock = clock
+        self._offsets = offsets or {}
+        self._unavailable = unavailable or {}
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Hold the group's lease: one run at a time."""
+        with hold(self.state, f"sync:{self.group.name}", self.clock.now) as lease:
+            yield lease
+
+    def plan(self) -> tuple[Computed, PlanFile]:
+        """What a run would write now. Changes nothing in a CRM and merges nothing."""
+        with self.lease() as lease:
+            recovery = self._recover(lease)
+            found = self._compute(recovery)
+        return found, self.describe(found)
+
+    def describe(self, found: Computed) -> PlanFile:
+        """A plan as it is shown and saved."""
+        with self.state.read() as db:
+            made_from = generation(self.group, db)
+        return PlanFile(
+            sync=self.group.name,
+            made_at=self.clock.now(),
+            generation=made_from,
+            digest=self.group.digest,
+            content=content_hash(found.ops),
+            writes=[planned(op) for op in found.ops],
+            held=[
+                PlannedHold(
+                    kind=one.kind, connection=one.connection, entity=one.entity, label=one.label,
+                    field=one.field, reason=one.reason,
+                )
+                for one in found.held
+            ],
+            guards=found.guards,
+            costs=[self._cost(connection, found.ops) for connection in self.group.members],
+        )  # fmt: skip
+
+    def sync(self, confirmed: Mapping[str, int] | None = None) -> SyncResult:
+        """Plan and write, in one go.
+
+        Raises:
+            GuardTripped: The plan looks like an accident and nobody confirmed it.
+            Busy: Another run holds the lease.
+        """
+        result = SyncResult(self.group.name, unavailable=self._unavailable)
+        with self.lease() as lease, self._numbered("sync", result):
+            result.recovery = self._recover(lease)
+            for turn in range(ROUNDS):
+                found = self._compute(result.recovery)
+                self._check_guards(found.guards, confirmed or {})
+                again = self._carry_out(found, lease, result)
+                result.recovery.settling.clear()
+                if not again or turn == ROUNDS - 1:
+                    break
+            result.held = found.held
+        return result
+
+    def apply(self, file: PlanFile, confirmed: Mapping[str, int] | None = None) -> SyncResult:
+        """Carry out a saved plan exactly.
+
+        Raises:
+            StalePlan: The state, the settings or the time moved on since it was made.
+            GuardTripped: A guard of the plan is not confirmed.
+        """
+        result = SyncResult(self.group.name, unavailable=self._unavailable)
+        with self.lease() as lease, self._numbered("apply", result):
+            self._check_plan(file)
+            result.recovery = self._recover(lease)
+            found = self._compute(result.recovery)
+            if content_hash(found.ops) != file.content:
+                raise StalePlan(f"{self.group.name} would write something else now than the plan says")
+            self._check_guards(found.guards, confirmed or {})
+            self._carry_out(found, lease, result)
+            result.held = found.held
+        return result
+
+    def write(self, command: str, ops: Sequence[Op]) -> SyncResult:
+        """Carry out writes that do not come from a plan of the group (undo)."""
+        result = SyncResult(self.group.name)
+        with self.lease() as lease, self._numbered(command, result):
+            self._execute(ops, lease, result)
+        return result
+
+    def _check_plan(self, file: PlanFile) -> None:
+        if file.sync != self.group.name:
+            raise StalePlan(f"the plan is for {file.sync!r}, not for {self.group.name!r}")
+        age = self.clock.now() - file.made_at
+        allowed = timedelta(minutes=self.group.settings.plan_minutes)
+        if not timedelta(0) <= age + timedelta(minutes=5) <= allowed + timedelta(minutes=5):
+            minutes = age.total_seconds() / 60
+            raise StalePlan(f"the plan is {minutes:.0f} minutes old; allowed are {allowed.seconds // 60}")
+        if file.digest != self.group.digest:
+            raise StalePlan("the settings or stage maps changed after the plan was made")
+        with self.state.read() as db:
+            if generation(self.group, db) != file.generation:
+                raise StalePlan("something was pulled or written after the plan was made")
+
+    def _recover(self, lease: Lease) -> Recovery:
+        available = [name for name in self.group.members if name not in self._unavailable]
+        return Recoverer(self.group, self.state, lease, self.clock, available).run()
+
+    def _compute(self, recovery: Recovery) -> Computed:
+        found = Planner(self.group, self.state, self.clock.now(), recovery.settling).compute()
+        if not self._unavailable:
+            return found
+        for op in found.ops:
+            if op.connection in self._unavailable:
+                reason = f"{op.connection} could not be read: {self._unavailable[op.connection]}"
+                found.held.append(Held("blocked", op.connection, op.entity, op.label, None, reason))
+                found.pending.add(op.entity)
+        # An open breaker anywhere: no deletes at all (sync-semantics 8).
+        found.ops = [
+            op for op in found.ops if op.connection not in self._unavailable and op.act is not Act.DELETE
+        ]
+        return found
+
+    def _check_guards(self, guards: Sequence[TrippedGuard], confirmed: Mapping[str, int]) -> None:
+        stops = unconfirmed(guards, confirmed)
+        if stops:
+            flags = " ".join(f"--confirm {one.name}={one.count}" for one in stops)
+            raise GuardTripped(
+                f"{self.group.name}: stopped before the first write:\n"
+                + "\n".join(f"  {one.reason}" for one in stops),
+                hint=f"Look at the plan with `crmkit plan {self.group.name}`; if that is what you want, "
+                f"add {flags}",
+            )
+
+    def _carry_out(self, found: Computed, lease: Lease, result: SyncResult) -> bool:
+        """Remember and write; whether another round may find more to do."""
+        with self.state.read() as db:
+            is_young = young(self.group, db, self.clock.now(), self._young_seconds())
+        commit(self.group, self.state, lease, found, result.run, self.clock.now(), result.recovery.landed)
+        result.recovery.landed.clear()
+        before = sum(result.count(name) for name in ("stale", "adopted"))
+        self._execute(found.ops, lease, result, is_young=is_young)
+        return sum(result.count(name) for name in ("stale", "adopted")) > before
+
+    def _execute(self, ops: Sequence[Op], lease: Lease, result: SyncResult, *, is_young: bool = True) -> None:
+        applier = Applier(
+            self.group, self.state, lease, self.clock, result.run, offsets=self._offsets, young=is_young
+        )
+        result.writes += len(ops)
+        for connection, tally in applier.execute(ops).items():
+            known = result.tallies.setdefault(connection, Tally())
+            known.total += tally.total
+            known.counts.update(tally.counts)
+            known.notes += tally.notes
+            known.error = known.error or tally.error
+
+    def _young_seconds(self) -> float:
+        lag = max(member.connector.capabilities.find_lag_seconds for member in self.group.members.values())
+        return self.group.settings.in_flight_seconds + lag
+
+    @contextmanager
+    def _numbered(self, command: str, result: SyncResult) -> Iterator[None]:
+        """Note the run's begin and end."""
+        with self.state.write() as db:
+            done = db.execute(
+                schema.runs.insert().values(
+                    command=command, connection=self.group.name, started_at=self.clock.now()
+                )
+            )
+            result.run = int(done.inserted_primary_key[0]) if done.inserted_primary_key else 0
+        outcome, error = "failed", None
+        try:
+            yield
+            outcome = "done" if result.exit_code == 0 else f"exit {result.exit_code}"
+        except Exception as problem:
+            error = str(problem)
+            raise
+        finally:
+            with self.state.write() as db:
+                db.execute(
+                    schema.runs.update()
+                    .where(schema.runs.c.number == result.run)
+                    .values(ended_at=self.clock.now(), outcome=outcome, records=result.writes, error=error)
+                )
+
+    def _cost(self, connection: str, ops: Sequence[Op]) -> PlannedCost:
+        mine = [op for op in ops if op.connection == connection]
+        acts = {act: sum(op.act is act for op in mine) for act in Act}
+        connector = self.group.members[connection].connector
+        cost = connector.budget([_skeleton(op) for op in mine]) if mine else Budget()
+        return PlannedCost(
+            connection=connection,
+            creates=acts[Act.CREATE],
+            updates=acts[Act.UPDATE],
+            deletes=acts[Act.DELETE],
+            requests=cost.requests,
+            minutes=round(cost.seconds / 60, 2),
+            units=cost.units,
+        )
+
+
+_MODEL_NAMES: Mapping[str, tuple[str, ...]] = {
+    "stage": ("pipeline_id", "stage_id"),
+    "amount": ("amount", "currency"),
+    "owner": ("owner_id",),
+}
+
+
+def _skeleton(op: Op) -> Change:
+    """A change with the right fields and no real values: enough to count requests."""
+    ref = Ref(op.connection, op.kind, op.native_id) if op.native_id else None
+    values: dict[str, object] = dict.fromkeys(op.payload, "x")
+    for one in op.fields:
+        if one.field == "company":
+            values["companies"] = ("x",) if one.new else ()
+        elif one.field == "contacts":
+            values["contacts"] = tuple(DealContact(id=str(at)) for at, _ in enumerate(one.new or ()))
+        else:
+            values |= dict.fromkeys(_MODEL_NAMES.get(one.field, (one.field,)), "x")
+    if op.kind is Kind.CONTACT and "companies" in op.payload:
+        values["companies"] = ("x",)
+    return Change(op.id, op.act, op.kind, ref, values, op.marker)
+
+
+def latest_run(state: State, sync: str) -> int | None:
+    """The number of a sync's last run that wrote, or `None`."""
+    table = schema.runs
+    query = sa.select(sa.func.max(table.c.number)).where(
+        table.c.connection == sync, table.c.command.in_(("sync", "apply"))
+    )
+    with state.read() as db:
+        found = db.execute(query).scalar()
+    return int(found) if found is not None else None
