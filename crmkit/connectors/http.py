@@ -41,6 +41,7 @@ from crmkit.errors import (
     Rejected,
     ServerFault,
     Transient,
+    Unsupported,
 )
 
 T = TypeVar("T")
@@ -212,6 +213,8 @@ class Http:
                 hint="Remove `limits` from the connection in crmkit.toml.",
             )
         self._session = _session(self.base_url, in_flight)
+        self._headers = dict(self._session.headers)
+        self._verify = True if self._session.verify is None else self._session.verify
         self._log_filter = _MaskedLog(context.secrets.redact)
         _TRANSPORT_LOG.addFilter(self._log_filter)
 
@@ -254,6 +257,11 @@ class Http:
             Rejected: The CRM refused the call.
             Interrupted: The run was stopped.
         """
+        if call.writes and self.context.read_only:
+            raise Unsupported(
+                f"{self.context.connection}: {call.label or call.method} would change something, "
+                "and this run only reads"
+            )
         attempts = _Attempts(self.context)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Transient),
@@ -309,21 +317,23 @@ class Http:
         label = call.label or f"{call.method} {urlsplit(url).path}"
         what = f"{self.context.connection}: {label}"
         self.context.usage.sent(label, again=attempts.started())
-        headers = dict(call.headers)
+        headers = {**self._headers, **call.headers}
         body: bytes | Mapping[str, str] | None = call.form
         if call.json is not None:
             body = msgspec.json.encode(call.json)
             headers["Content-Type"] = "application/json"
+        # Prepared here: what a session would merge in (its cookies, the environment) is not
+        # wanted, and looking for it takes a third of a call's time.
+        request = requests.PreparedRequest()
         try:
-            response = self._session.request(
-                call.method,
-                url,
-                params=call.params,
-                data=body,
-                headers=headers,
-                timeout=self._timeouts,
-                allow_redirects=False,
+            request.prepare(call.method, url, headers, data=body, params=call.params)
+            response = self._session.send(
+                request,
                 stream=True,
+                allow_redirects=False,
+                timeout=self._timeouts,
+                verify=self._verify,
+                proxies=self._session.proxies,
             )
             try:
                 content = response.raw.read(MAX_BODY_BYTES + 1, decode_content=True)

@@ -19,6 +19,7 @@ from crmkit.errors import (
     RateLimited,
     Rejected,
     Transient,
+    Unsupported,
 )
 
 
@@ -52,6 +53,8 @@ def result_of(error: CrmkitError) -> Result:
             return Result.REJECTED
         case RateLimited() | QuotaExhausted() | Interrupted() | CredentialsError() | ConfigError():
             return Result.UNSENT
+        case Unsupported():
+            return Result.UNSENT  # refused on this side, before anything was sent
         case NetworkFault():
             return Result.UNKNOWN if error.sent else Result.UNSENT
         case Transient():
