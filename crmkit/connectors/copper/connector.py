@@ -1,11 +1,11 @@
-"""Reads Copper.
+"""Reads and writes Copper.
 
 Source: https://developer.copper.com
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -22,7 +22,9 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.copper import dialect, records, values, walks
+from crmkit.connectors.copper import budgets, dialect, holding, records, values, walks
+from crmkit.connectors.copper.bodies import FIELDS
+from crmkit.connectors.copper.choices import Account, Book
 from crmkit.connectors.copper.steps import (
     ACTIVITY_TYPES,
     Steps,
@@ -31,14 +33,32 @@ from crmkit.connectors.copper.steps import (
     server_time,
 )
 from crmkit.connectors.copper.values import Row
+from crmkit.connectors.copper.writes import Writer
 from crmkit.connectors.http import Http
 from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
 from crmkit.connectors.walk import pages as walk_pages
-from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord
+from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup, Writing, Written
+from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord, Unsupported
 from crmkit.model import AnyRecord, Kind, Owner, Pipeline, Ref, StageChange, Workspace
 
 OVERLAP = timedelta(minutes=5)
 BULK_HISTORY_ABOVE = 100
+_WRITES = {
+    kind: Writing(
+        acts=acts,
+        fields=FIELDS[kind],
+        required=required,
+        keys=Keys.SEARCHABLE,
+        answers_record=True,
+        chunk=200,
+    )
+    for kind, acts, required in (
+        (Kind.DEAL, frozenset(Act), frozenset({"name", "contacts"})),
+        (Kind.COMPANY, frozenset(Act), frozenset({"name"})),
+        (Kind.CONTACT, frozenset(Act), frozenset({"name"})),
+        (Kind.NOTE, frozenset({Act.CREATE}), frozenset({"text"})),
+    )
+}
 
 
 class CopperConnector(Connector):
@@ -76,6 +96,10 @@ class CopperConnector(Connector):
         notes=Support.YES,
         # Not documented: assume that a search trails its writes.
         search_lag_seconds=10.0,
+        find_lag_seconds=10.0,
+        # Pipelines, stages, loss reasons and sources are made by hand in the web app.
+        writing=_WRITES,
+        side_effects_off=Support.CANNOT,
         max_in_flight=12,  # none is documented; the rate limit decides
     )
     secret_names = ("api_key", "access_token")
@@ -88,7 +112,8 @@ class CopperConnector(Connector):
                 hint="Copper wants the address of the API key's owner beside the key.",
             )
         self.in_flight = self.options.in_flight or self.capabilities.max_in_flight
-        self.days = values.Days(day_first=self.options.day_first, zone=self._zone())
+        zone = self._zone()
+        self.days = values.Days(day_first=self.options.day_first, zone=zone)
         self.http = Http(
             context,
             base_url=_api_root(self.options.base_url) if self.options.base_url else dialect.BASE,
@@ -100,6 +125,13 @@ class CopperConnector(Connector):
         )
         self.wire = Wire(context, self.http)
         self._known: dict[Kind, Steps] = {}
+        self.account = Account(
+            day_first=self.options.day_first,
+            zone=zone,
+            currency=self.options.currency,
+            book=Book(),
+        )
+        self.writer = Writer(self.wire, self.account, self.days, self.in_flight)
 
     def _zone(self) -> ZoneInfo | None:
         if self.options.time_zone is None:
@@ -173,12 +205,33 @@ class CopperConnector(Connector):
             return super().fields(kind)
         entity = records.ENTITIES[kind]
         rows, _ = self.wire.listed("/custom_field_definitions")
+        self.account.book.learn_definitions(rows)
         custom = [values.describe(row) for row in rows if entity in (row.get("available_on") or ())]
         fixed = [
             Field(id=name, label=name, type=type_, required=required)
             for name, type_, required in values.FIXED_FIELDS[kind]
         ]
         return [*fixed, *custom]
+
+    def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        for kind, act in dict.fromkeys((change.kind, change.act) for change in changes):
+            if kind not in self.capabilities.writing or act not in self.capabilities.writing[kind].acts:
+                raise Unsupported(f"{self.context.connection}: Copper's API cannot {act} a {kind}")
+            if self.context.read_only:
+                raise Unsupported(f"{self.context.connection}: this run only reads")
+        return self.writer.write(changes) if changes else iter(())
+
+    def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
+        return self.writer.finder.find(lookups)
+
+    def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return holding.holds(kind, values, self.account)
+
+    def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
+        return holding.cannot_hold(kind, values, self.account)
+
+    def budget(self, changes: Sequence[Change]) -> Budget:
+        return budgets.budget(changes, self.account.book, self.writer.bulk, self.options.calls_per_minute)
 
     def close(self) -> None:
         self.http.close()
@@ -247,11 +300,15 @@ class CopperConnector(Connector):
         if kind is Kind.NOTE:
             return records.note_translator(connection), self.http.fetch(call("GET", "/account"), server_time)
         definitions, now = self.wire.listed("/custom_field_definitions")
-        deal = kind is Kind.DEAL
+        book = self.account.book
+        book.learn_definitions(definitions)
+        if kind is Kind.DEAL:
+            book.loss_reasons = self.wire.named("/loss_reasons")
+            book.sources = self.wire.named("/customer_sources")
         names = values.Names(
             readers=values.readers(definitions, self.days),
-            loss_reasons=self.wire.named("/loss_reasons") if deal else {},
-            sources=self.wire.named("/customer_sources") if deal else {},
+            loss_reasons=book.loss_reasons or {},
+            sources=book.sources or {},
             days=self.days,
             currency=self.options.currency,
         )

@@ -10,7 +10,7 @@ from typing import Literal
 
 from crmkit.connectors.base import Context
 from crmkit.connectors.http import Answer, Call, bearer, retry_after
-from crmkit.connectors.pacing import Limit, Pacer, Window
+from crmkit.connectors.pacing import Bucket, Limit, Pacer, Window
 from crmkit.errors import (
     AccessDenied,
     BadAnswer,
@@ -26,6 +26,9 @@ BASE = "https://api.copper.com/developer_api/v1"
 HOSTS = r"api\.copper\.com"
 BUCKET = "account"
 CALLS_PER_MINUTE = 180
+BULK = "bulk"
+PER_BULK = 10
+BULK_PER_SECOND = 3
 # Copper does not document `Retry-After`; without it the first pause is this long.
 _PAUSE_SECONDS = 5.0
 _TEXT_LENGTH = 300
@@ -68,8 +71,10 @@ class CopperDialect:
         text = f"{answer.what}: HTTP {status}{self._said(answer)}"
         if status == 429:
             pause = retry_after(answer)
+            # The answer does not tell which of a bulk call's two limits it hit: slow down both.
+            bucket = None if BULK in call.buckets else BUCKET
             return RateLimited(
-                text, bucket=BUCKET, retry_after_seconds=_PAUSE_SECONDS if pause is None else pause
+                text, bucket=bucket, retry_after_seconds=_PAUSE_SECONDS if pause is None else pause
             )
         # The shapes of 401 and 403 are not documented: the status alone decides. Which of the
         # two a wrong key or address gives is not known either, but the account itself may be
@@ -98,8 +103,10 @@ class CopperDialect:
 
 
 def limits(calls_per_minute: int) -> dict[str, Limit]:
-    """One rolling minute for all calls; whether per user or account is not stated.
+    """One rolling minute for all calls (whether per user or account is not stated), and for
+    bulk calls three a second besides.
 
     Source: https://developer.copper.com/introduction/requests.html
     """
-    return {BUCKET: Window(calls_per_minute, 60)}
+    # One at a time, evenly: a burst and its rate together would pass the limit of a second.
+    return {BUCKET: Window(calls_per_minute, 60), BULK: Bucket(1, BULK_PER_SECOND)}

@@ -1,0 +1,76 @@
+"""What writes will cost, without any call; pure.
+
+Source: https://developer.copper.com/introduction/requests.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from crmkit.connectors.copper.bodies import primary, reads_first
+from crmkit.connectors.copper.choices import Book
+from crmkit.connectors.copper.dialect import BULK_PER_SECOND, PER_BULK
+from crmkit.connectors.copper.walks import PER_PAGE
+from crmkit.connectors.copper.writes import IN_BULK, TRY_BULK_FROM
+from crmkit.connectors.writing import Act, Budget, Change
+from crmkit.model import Kind
+
+
+def budget(
+    changes: Sequence[Change],
+    book: Book,
+    bulk: Mapping[tuple[Kind, Act], bool],
+    calls_per_minute: int,
+) -> Budget:
+    """Requests of the changes in one call of `write` for each kind and act.
+
+    An endpoint that was not tried yet counts as what is known about it. Not counted: lookups
+    of records that Copper refuses, and batches sent again in parts.
+    """
+    groups: dict[tuple[Kind, Act], list[Change]] = {}
+    for change in changes:
+        groups.setdefault((change.kind, change.act), []).append(change)
+    requests = bulk_requests = 0
+    for key, group in groups.items():
+        whole, in_bulk = _sending(key, len(group), bulk.get(key))
+        requests += whole + in_bulk + _reading(group)
+        bulk_requests += in_bulk
+    requests += _lists({kind for kind, act in groups if act is not Act.DELETE}, book)
+    seconds = max(requests * 60 / calls_per_minute, bulk_requests / BULK_PER_SECOND)
+    return Budget(requests, seconds, requests)
+
+
+def _sending(key: tuple[Kind, Act], count: int, known: bool | None) -> tuple[int, int]:
+    """Single and bulk requests."""
+    if known or (known is None and key in IN_BULK):
+        full, rest = divmod(count, PER_BULK)
+        # One record goes to the single endpoint.
+        return (1, full) if rest == 1 else (0, full + (rest > 0))
+    tried = known is None and count >= TRY_BULK_FROM and key[0] is not Kind.NOTE
+    return count, int(tried and key[1] is not Act.DELETE)
+
+
+def _reading(group: Sequence[Change]) -> int:
+    """Records that are read first, 200 a request, and the links of deals, one by one."""
+    pages = -(-sum(map(reads_first, group)) // PER_PAGE)
+    return pages + sum(_links(change) for change in group)
+
+
+def _links(change: Change) -> int:
+    if change.kind is not Kind.DEAL or change.act is Act.DELETE:
+        return 0
+    contacts = change.values.get("contacts") or ()
+    first = primary(contacts)
+    people = len({contact.id for contact in contacts if first and contact.id != first.id})
+    links = people + max(0, len(change.values.get("companies") or ()) - 1)
+    return links + (links > 0 and change.act is Act.UPDATE)
+
+
+def _lists(kinds: set[Kind], book: Book) -> int:
+    """The account's lists, once per connection."""
+    needed = 0
+    if kinds & {Kind.DEAL, Kind.COMPANY, Kind.CONTACT}:
+        needed += book.definitions is None
+    if Kind.DEAL in kinds:
+        needed += (book.loss_reasons is None) + (book.sources is None)
+    return needed
