@@ -1,4 +1,4 @@
-"""Reads Close.
+"""Reads and writes Close.
 
 A lead is the company, an opportunity the deal, its status the stage. Opportunities have
 no name: see `CloseConnector.Options.name_field`.
@@ -8,7 +8,7 @@ Source: https://developer.close.com/api
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,15 +23,22 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.close import custom, dialect, plans, walks
+from crmkit.connectors.close import costs, custom, dialect, holding, plans, walks
 from crmkit.connectors.close.custom import CustomFields, Row
 from crmkit.connectors.close.events import EventLog, merged
+from crmkit.connectors.close.keys import SCHEMAS as _SCHEMAS
+from crmkit.connectors.close.keys import Keys
+from crmkit.connectors.close.learnt import Learnt
 from crmkit.connectors.close.lists import Lists
+from crmkit.connectors.close.posts import Posts
 from crmkit.connectors.close.steps import PATHS, Steps
+from crmkit.connectors.close.structure import Structure
+from crmkit.connectors.close.writes import Writer, unsupported
 from crmkit.connectors.http import Http
 from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
 from crmkit.connectors.walk import pages as walk_pages
-from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord
+from crmkit.connectors.writing import Budget, Change, Lookup, Written
+from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord, Unsupported
 from crmkit.model import AnyRecord, Kind, Ref, StageChange, Workspace
 
 OVERLAP = timedelta(minutes=5)
@@ -39,7 +46,6 @@ OVERLAP = timedelta(minutes=5)
 EVENTS_KEPT = timedelta(days=29, hours=23)
 LEAD_ROUNDS = 3
 BULK_HISTORY_ABOVE = 200
-_SCHEMAS = {Kind.DEAL: "opportunity", Kind.COMPANY: "lead", Kind.CONTACT: "contact"}
 
 
 class CloseConnector(Connector):
@@ -78,6 +84,9 @@ class CloseConnector(Connector):
         deal_currencies=Support.CANNOT,
         stage_probability=Support.CANNOT,
         version_seconds=0.001,
+        writing=costs.WRITING,
+        side_effects_off=Support.CANNOT,  # workflows and webhooks see every write
+        find_lag_seconds=30.0,  # that lists show what was just written is inferred (contract, 12)
     )
     secret_names = ("api_key", "client_id", "client_secret", "refresh_token")
 
@@ -98,9 +107,14 @@ class CloseConnector(Connector):
         spoken.http = self.http
         self.lists = Lists(context, self.http)
         self._known: dict[Kind, CustomFields] = {}
+        self.learnt = Learnt(self.lists, lambda kind: self._prepared(kind)[0])
+        structure = Structure(context, self.http)
+        posts = Posts(context, self.http, self.learnt, self.in_flight)
+        self._writer = Writer(posts, structure.write)
+        self._keys = Keys(context, self.http, self.lists, self.learnt, self.read, self.in_flight)
 
     def check(self) -> Workspace:
-        return self.lists.workspace()
+        return self.learnt.take_workspace(self.lists.workspace())
 
     def read(self, kind: Kind, since: str | None = None) -> Iterator[Page]:
         if kind is Kind.PIPELINE:
@@ -143,8 +157,35 @@ class CloseConnector(Connector):
         if schema is None:
             return super().fields(kind)
         rows, _ = self.lists.schema(schema)
+        self.learnt.take_fields(kind, rows)
         fixed = [Field(id=name, label=name, type=type_) for name, type_ in custom.FIXED_FIELDS[kind]]
         return [*fixed, *(custom.describe(row) for row in rows)]
+
+    def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        refused = unsupported(self.capabilities.writing, changes)
+        if refused is not None:
+            raise Unsupported(f"{self.context.connection}: {self.name} cannot {refused.act} a {refused.kind}")
+        if self.context.read_only:
+            raise Unsupported(f"{self.context.connection}: this run only reads")
+        return self._writer.write(changes)
+
+    def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
+        return self._keys.find(lookups)
+
+    def unprepared(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        return self._keys.unprepared(kinds)
+
+    def prepare(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        return self._keys.prepare(kinds)
+
+    def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return holding.holds(kind, values, self.learnt.known())
+
+    def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
+        return holding.cannot_hold(kind, values, self.learnt.known())
+
+    def budget(self, changes: Sequence[Change]) -> Budget:
+        return costs.budget(changes, self.learnt)
 
     def close(self) -> None:
         self.http.close()
@@ -168,6 +209,8 @@ class CloseConnector(Connector):
         try:
             wanted = self.options.name_field if kind is Kind.DEAL else None
             self._known[kind] = CustomFields.of(rows, name_field=wanted)
+            if kind in _SCHEMAS:
+                self.learnt.take_fields(kind, rows, self._known[kind])
             return self._known[kind], now
         except LookupError as error:
             raise ConfigError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -41,9 +42,11 @@ GROUPS = (
     "user",
     "me",
     "organization",
+    "custom_field",
     "custom_field_schema",
     "data",
 )
+VERBS = ("GET", "POST", "PUT", "DELETE")
 _SLACK_SECONDS = 0.05
 _LIMIT = re.compile(r"limit=([0-9.]+)")
 _REMAINING = re.compile(r"remaining=([0-9.]+)")
@@ -54,6 +57,19 @@ _TEXT_LENGTH = 300
 
 class TooDeep(Rejected):
     """`_skip` or `_limit` is beyond the maximum of the resource; read in smaller parts."""
+
+
+class Refused(Rejected):
+    """Close refuses a record's values.
+
+    Args:
+        message: What it says.
+        fields: What it says about single fields, by its own names, which lack a final `_id`.
+    """
+
+    def __init__(self, message: str, fields: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.fields = fields
 
 
 class CloseDialect:
@@ -112,7 +128,8 @@ class CloseDialect:
             return ServerFault(text, retry_after_seconds=retry_after(answer))
         if b"max_skip" in answer.body or b"max_limit" in answer.body:
             return TooDeep(text)
-        return Rejected(text)
+        fields = _field_errors(answer.try_json()) if call.writes else {}
+        return Refused(text, fields) if fields else Rejected(text)
 
     def observe(self, answer: Answer, pacer: Pacer) -> None:
         header = answer.headers.get("RateLimit")
@@ -192,11 +209,19 @@ def bucket_of(label: str) -> str:
 
 
 def limits() -> dict[str, Limit]:
-    """One limit per endpoint group that reading uses; no numbers are published.
+    """One limit per endpoint group in use; no numbers are published.
 
     Source: https://developer.close.com/api/overview/rate-limits
     """
-    return {f"{verb} {group}": ToldLimit() for group in GROUPS for verb in ("GET", "POST")}
+    return {f"{verb} {group}": ToldLimit() for group in GROUPS for verb in VERBS}
+
+
+def _field_errors(body: Any) -> dict[str, str]:
+    """What an error body says about single fields."""
+    said = body.get("field-errors") or body.get("field_errors") if isinstance(body, dict) else None
+    if not isinstance(said, dict):
+        return {}
+    return {str(name): " ".join(str(item).split()) for name, item in said.items()}
 
 
 def _with(call: Call, authorization: str) -> Call:

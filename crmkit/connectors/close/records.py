@@ -37,7 +37,7 @@ UNTITLED = "Untitled"
 _CENTS = Decimal("0.01")
 _PERCENTS = {share: Decimal(share) / 100 for share in range(101)}
 # ISO 4217 currencies whose minor unit is not a hundredth.
-_ODD_EXPONENTS = {
+ODD_EXPONENTS = {
     **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
     **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
 }
@@ -136,7 +136,7 @@ def amount(value: Any, currency: str | None, formatted: Any) -> Decimal:
     """
     if type(value) is not int:
         raise FieldError("value", f"is a {type(value).__name__}, not a whole number of cents")
-    exponent = _ODD_EXPONENTS.get(currency or "", 2)
+    exponent = ODD_EXPONENTS.get(currency or "", 2)
     if exponent == 2 or not isinstance(formatted, str):
         return value * _CENTS
     cents, own = value * _CENTS, Decimal(value).scaleb(-exponent)
