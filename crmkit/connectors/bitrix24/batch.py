@@ -37,6 +37,7 @@ class Results:
         commands: The commands that were sent.
         values: Results of those that went well, in the shape of their method.
         errors: Errors of those that did not.
+        codes: The vendor's code of each error.
         nexts: Where the next page of a list begins, if the command is one and has more.
         totals: How many rows a list has, if it counts them.
         started: When the server began with the first batch, by its own clock.
@@ -47,6 +48,7 @@ class Results:
     commands: Mapping[str, Command]
     values: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, CrmkitError] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
     nexts: dict[str, Any] = field(default_factory=dict)
     totals: dict[str, Any] = field(default_factory=dict)
     started: datetime | None = None
@@ -152,6 +154,32 @@ class Portal:
         self.size = min(self.size, COMMANDS_AFTER_FAILURE)
         return self._send(dict(islice(commands.items(), COMMANDS_AFTER_FAILURE)), halt, read)
 
+    def write(self, commands: Mapping[str, Command]) -> Results:
+        """What one request with up to 50 independent commands brought, which may change something.
+
+        Raises:
+            OutcomeUnknown: The answer never came, or cannot be read: any of them may have run.
+            CrmkitError: The request as a whole was refused; none of them ran.
+        """
+        return self._send(commands, False, _as_it_is, writes=True)
+
+    def single(self, method: str, params: Mapping[str, Any]) -> Any:
+        """The result of one changing command outside of a batch, for what a batch's text cannot carry.
+
+        Raises:
+            OutcomeUnknown: The answer never came, or cannot be read.
+            CrmkitError: It was refused.
+        """
+        call = Call(
+            "POST",
+            f"/{method}",
+            json=dict(params),
+            label=f"POST /rest/{method}",
+            buckets=("default", BATCH, method),
+            writes=True,
+        )
+        return self._following(call, _result)
+
     def missing(self, key: str) -> BadAnswer:
         """The error for a command that a batch says nothing about."""
         return BadAnswer(f"{self.context.connection}: {LABEL}: the answer says nothing about {key!r}")
@@ -173,7 +201,14 @@ class Portal:
         """Close the pooled connections."""
         self._http.close()
 
-    def _send(self, commands: Mapping[str, Command], halt: bool, read: Callable[[Results], T]) -> T:
+    def _send(
+        self,
+        commands: Mapping[str, Command],
+        halt: bool,
+        read: Callable[[Results], T],
+        *,
+        writes: bool = False,
+    ) -> T:
         methods = sorted({one.method for one in commands.values()})
         call = Call(
             "POST",
@@ -181,11 +216,23 @@ class Portal:
             json={"halt": int(halt), "cmd": {key: str(one) for key, one in commands.items()}},
             label=LABEL,
             buckets=("default", BATCH, *methods),
+            writes=writes,
         )
+
+        def results(answer: Answer) -> T:
+            found = self._results(answer, commands)
+            if not writes:
+                self._adapt(found.time.get("duration"), len(found.values) + len(found.errors))
+            return read(found)
+
+        return self._following(call, results)
+
+    def _following(self, call: Call, read: Callable[[Answer], T]) -> T:
+        """What `read` makes of the answer, also from the new host of a renamed portal."""
         try:
             for _ in range(MAX_MOVES):
                 try:
-                    return self._http.fetch(call, lambda answer: read(self._results(answer, commands)))
+                    return self._http.fetch(call, read)
                 except Moved as moved:
                     self.moved_to(moved.location)
             raise ConfigError(f"{self.context.connection}: the portal redirects in circles")
@@ -204,10 +251,14 @@ class Portal:
             for key, value in as_map(inner["result"], what, "result").items()
             if key in commands
         }
-        errors = {
-            key: self._error(told, f"{what}: {commands[key].method}", commands[key].method)
+        refused = {
+            key: told
             for key, told in as_map(inner.get("result_error"), what, "result_error").items()
             if key in commands
+        }
+        errors = {
+            key: self._error(told, f"{what}: {commands[key].method}", commands[key].method)
+            for key, told in refused.items()
         }
         told = body.get("time")
         time: dict[str, Any] = told if isinstance(told, dict) else {}
@@ -220,11 +271,11 @@ class Portal:
         # are watched. Source: https://github.com/bitrix24/b24jssdk/pull/539
         by_method = [(commands[key].method, one) for key, one in times.items() if key in commands]
         self._work.learn(time.get("finish"), [*by_method, (BATCH, time)])
-        self._adapt(time.get("duration"), len(values) + len(errors))
         return Results(
             commands,
             values,
             errors,
+            {key: problem(told)[0] for key, told in refused.items()},
             nexts=as_map(inner.get("result_next"), what, "result_next"),
             totals=as_map(inner.get("result_total"), what, "result_total"),
             started=started or answer.date,
@@ -247,3 +298,10 @@ class Portal:
 
 def _as_it_is(results: Results) -> Results:
     return results
+
+
+def _result(answer: Answer) -> Any:
+    body = answer.mapping()
+    if "result" not in body:
+        raise BadAnswer(f"{answer.what}: the answer holds no result ({answer.shape()})")
+    return body["result"]

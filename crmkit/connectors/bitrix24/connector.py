@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from crmkit.connectors.base import (
     Capabilities,
@@ -17,6 +17,7 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
+from crmkit.connectors.bitrix24 import bodies, costs, keys, structure
 from crmkit.connectors.bitrix24.batch import Portal, Results
 from crmkit.connectors.bitrix24.changes import (
     earlier_stages,
@@ -25,15 +26,22 @@ from crmkit.connectors.bitrix24.changes import (
     previous_stages,
     settled_up_to,
 )
+from crmkit.connectors.bitrix24.commands import command
 from crmkit.connectors.bitrix24.customs import Customs, field_of
 from crmkit.connectors.bitrix24.dialect import connect, portal_address, webhook_address
+from crmkit.connectors.bitrix24.encoding import CustomFields
 from crmkit.connectors.bitrix24.getting import ENTITY_TYPES, fields_command, get_records, translator
+from crmkit.connectors.bitrix24.holding import held
 from crmkit.connectors.bitrix24.lists import comments_of, pipelines, users
 from crmkit.connectors.bitrix24.options import Bitrix24Options
+from crmkit.connectors.bitrix24.pipelines import PipelineWriter
 from crmkit.connectors.bitrix24.records import DEAL_FIELDS, Found, Rows, readable_or_raise
+from crmkit.connectors.bitrix24.sender import Sender
 from crmkit.connectors.bitrix24.walks import Listing, Position, ranges, read_stretch, walk_ranges
 from crmkit.connectors.bitrix24.workspace import check_portal, measure_shift
+from crmkit.connectors.bitrix24.writes import Writer
 from crmkit.connectors.walk import Segment, pack, walk
+from crmkit.connectors.writing import Budget, Change, Lookup, Written
 from crmkit.errors import BadAnswer, Unsupported
 from crmkit.model import AnyRecord, Kind, Ref, StageChange, Workspace
 
@@ -61,6 +69,10 @@ class Bitrix24Connector(Connector):
         merges=Support.CANNOT,
         stage_history=Support.YES,
         notes=Support.YES,
+        writing=costs.WRITING,
+        # Robots start after every add and update; only an import of a new record starts none.
+        side_effects_off=Support.CANNOT,
+        find_lag_seconds=0.0,
         stage_probability=Support.CANNOT,
         max_in_flight=4,
         version_seconds=1.0,
@@ -79,13 +91,17 @@ class Bitrix24Connector(Connector):
         super().__init__(context, options or Bitrix24Options())
         wanted = self.options.in_flight or self.capabilities.max_in_flight
         self._in_flight = max(1, min(wanted, self.capabilities.max_in_flight))
+        self._described: dict[Kind, Mapping[str, Any]] = {}
+        self._currencies: tuple[str, ...] = ()
 
     def check(self) -> Workspace:
-        return check_portal(
+        workspace = check_portal(
             self._portal,
             enterprise=self.options.enterprise,
             work_limit_seconds=self.options.work_limit_seconds,
         )
+        self._currencies = workspace.currencies
+        return workspace
 
     def read(self, kind: Kind, since: str | None = None) -> Iterator[Page]:
         readers: Mapping[Kind, Callable[[str | None], Iterator[Page]]] = {
@@ -121,8 +137,67 @@ class Bitrix24Connector(Connector):
     def fields(self, kind: Kind) -> Sequence[Field]:
         if kind not in ENTITY_TYPES:
             raise Unsupported(f"{self.context.connection}: Bitrix24 does not describe the fields of a {kind}")
-        described = self._portal.run({"fields": fields_command(kind)}).values["fields"]
+        described = self._describe(kind)
         return [field_of(name, one) for name, one in described.items()]
+
+    def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        for change in changes:
+            writing = self.capabilities.writing.get(change.kind)
+            if writing is None or change.act not in writing.acts:
+                raise Unsupported(f"{self.context.connection}: Bitrix24 cannot {change.act} a {change.kind}")
+        if self.context.read_only:
+            raise Unsupported(f"{self.context.connection}: this run only reads")
+        if len({(change.kind, change.act) for change in changes}) > 1:
+            raise Unsupported(f"{self.context.connection}: changes of one kind and act are written at a time")
+        return self._write(changes)
+
+    def _write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        if not changes:
+            return
+        kind = changes[0].kind
+        if kind is Kind.PIPELINE:
+            yield from PipelineWriter(self._portal, self.context, self._sender).write(changes)
+            return
+        if kind in ENTITY_TYPES and kind not in self._described:
+            self._describe(kind)
+        writer = Writer(self._portal, self.context, self._sender, kind, self._customs(kind), self._in_flight)
+        yield from writer.write(changes)
+
+    def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
+        return keys.find(self._portal, self.context, lookups)
+
+    def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return held(kind, values, self._customs(kind))
+
+    def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
+        if kind in ENTITY_TYPES:
+            return bodies.cannot_hold(kind, values, self._customs(kind), self._currencies)
+        return structure.cannot_hold(values) if kind is Kind.PIPELINE else {}
+
+    def budget(self, changes: Sequence[Change]) -> Budget:
+        return costs.budget(
+            changes,
+            described=lambda kind: kind in self._described,
+            proven=lambda method: "_sender" in self.__dict__ and self._sender.proven(method),
+            enterprise=self.options.enterprise,
+            work_limit_seconds=self.options.work_limit_seconds,
+        )
+
+    def _describe(self, kind: Kind) -> Mapping[str, Any]:
+        """The fields of a kind as the portal has them now; what else writing asks for comes along."""
+        results = self._portal.run(
+            {"fields": fields_command(kind), "currencies": command("crm.currency.list")},
+            tolerated=("currencies",),
+        )
+        rows = [one for one in results.values.get("currencies") or () if isinstance(one, Mapping)]
+        told = tuple(str(one["CURRENCY"]) for one in rows if one.get("CURRENCY"))
+        self._currencies = told or self._currencies
+        described: Mapping[str, Any] = results.values["fields"]
+        self._described[kind] = described
+        return described
+
+    def _customs(self, kind: Kind) -> CustomFields:
+        return CustomFields(self._described.get(kind))
 
     def measure_zone_shift(self) -> int | None:
         """Minutes for the option `zone_shift_minutes`, or `None` if they cannot be told.
@@ -135,6 +210,10 @@ class Bitrix24Connector(Connector):
     def close(self) -> None:
         if "_portal" in self.__dict__:
             self._portal.close()
+
+    @cached_property
+    def _sender(self) -> Sender:
+        return Sender(self._portal)
 
     @cached_property
     def _portal(self) -> Portal:
@@ -177,10 +256,12 @@ class Bitrix24Connector(Connector):
             ends = self._portal.run(
                 {"fields": fields_command(kind), "first": bare.edge("ASC"), "last": bare.edge("DESC")}
             )
-            customs = Customs(ends.values["fields"])
+            described = ends.values["fields"]
             position = Position(self._mark(ends), bound, self._ranges(bare, ends))
         else:
-            customs = Customs(self._portal.run({"fields": fields_command(kind)}).values["fields"])
+            described = self._portal.run({"fields": fields_command(kind)}).values["fields"]
+        self._described[kind] = described
+        customs = Customs(described)
         listing = self._listing(kind, position.bound, customs)
         yield from self._pages(
             position,

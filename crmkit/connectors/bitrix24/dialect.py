@@ -59,6 +59,26 @@ METHODS = (
     "user.current",
     "profile",
 )
+WRITE_METHODS = (
+    "crm.item.add",
+    "crm.item.import",
+    "crm.item.update",
+    "crm.item.delete",
+    "crm.deal.update",
+    "crm.company.update",
+    "crm.contact.update",
+    "crm.deal.contact.items.set",
+    "crm.deal.contact.items.delete",
+    "crm.contact.company.items.set",
+    "crm.contact.company.items.delete",
+    "crm.timeline.comment.add",
+    "crm.category.add",
+    "crm.category.update",
+    "crm.category.delete",
+    "crm.status.add",
+    "crm.status.update",
+    "crm.status.delete",
+)
 SHORT_BYTES = 4096
 MAX_MOVES = 3
 VENDOR_TEXT_CHARACTERS = 300
@@ -94,7 +114,7 @@ def limits(*, enterprise: bool) -> Mapping[str, Limit]:
     Source: https://apidocs.bitrix24.com/limits.html
     """
     rate = Bucket(250, 5) if enterprise else Bucket(50, 2)
-    return {"default": rate, **{method: Hold() for method in (BATCH, *METHODS)}}
+    return {"default": rate, **{method: Hold() for method in (BATCH, *METHODS, *WRITE_METHODS)}}
 
 
 @dataclass(frozen=True, slots=True)
