@@ -30,7 +30,6 @@ from crmkit.errors import (
     QuotaExhausted,
     RateLimited,
     ServerFault,
-    Unsupported,
 )
 from crmkit.model import Kind
 
@@ -425,11 +424,6 @@ def test_wrong_credentials_stop_before_anything_is_read(
     web.post(f"{API}/crm/v8/coql", json=payload("error_401_authentication_failure"), status=401)
     with pytest.raises(AccessDenied):
         next(iter(connect().read(Kind.DEAL)))
-
-
-def test_writing_is_not_built_yet(connect: Callable[..., ZohoConnector]) -> None:
-    with pytest.raises(Unsupported):
-        connect().write([])
 
 
 def test_the_gate_admits_no_more_than_its_width(clock: Any) -> None:

@@ -21,7 +21,8 @@ from crmkit.connectors.base import (
 )
 from crmkit.connectors.http import Http
 from crmkit.connectors.walk import Segment, pack, unpack, walk
-from crmkit.connectors.zoho import columns, coql
+from crmkit.connectors.writing import Budget, Change, Lookup, Written
+from crmkit.connectors.zoho import columns, coql, holding, writes
 from crmkit.connectors.zoho.calls import Calls, Gate, has_ids
 from crmkit.connectors.zoho.coql import Source, chunks
 from crmkit.connectors.zoho.dialect import (
@@ -34,12 +35,16 @@ from crmkit.connectors.zoho.dialect import (
     limits,
 )
 from crmkit.connectors.zoho.history import StageHistory
+from crmkit.connectors.zoho.keys import KEYED
 from crmkit.connectors.zoho.lists import Notes
+from crmkit.connectors.zoho.posts import Posts
 from crmkit.connectors.zoho.records import Reading, row_id
+from crmkit.connectors.zoho.shape import Shapes
 from crmkit.connectors.zoho.stages import pipelines
 from crmkit.connectors.zoho.translation import Translation
 from crmkit.connectors.zoho.walks import read_module
 from crmkit.connectors.zoho.workspace import Metadata, missing_scopes, organisation, understood
+from crmkit.connectors.zoho.writer import WRITING, Writer
 from crmkit.errors import MissingScope, UnreadableRecord, Unsupported
 from crmkit.model import (
     AnyRecord,
@@ -67,16 +72,19 @@ class ZohoOptions(ConnectorOptions):
         accounts_url: The token endpoint's host, beside `base_url`; `base_url` if absent.
         calls_at_once: The most calls at the same time: 5 in the Free edition, 10 in all
             others (Zoho allows more for some calls, but not for the ones made most).
+        contact_role: The contact role of a deal's further contacts that have none of their
+            own; without it such contacts are reported and not linked.
     """
 
     data_centre: Literal["us", "eu", "in", "au", "cn", "jp", "ca", "sa"] = "us"
     environment: Literal["production", "sandbox", "developer"] = "production"
     accounts_url: str | None = None
     calls_at_once: int = Option(default=_CALLS_AT_ONCE, ge=1, le=25)
+    contact_role: str | None = None
 
 
 class ZohoConnector(Connector):
-    """Reads deals and what belongs to them from Zoho CRM.
+    """Reads and writes deals and what belongs to them in Zoho CRM.
 
     A deal's contact is its `Contact_Name`; further contact roles need one call per deal
     and are not read. Notes on anything but deals and accounts are left out. A merged
@@ -86,6 +94,9 @@ class ZohoConnector(Connector):
 
     A whole read of stage changes gives `from_stage_id` only where the row itself tells it;
     `history` gives it always, and so do increments where COQL takes the module.
+
+    A deal's stage tells its outcome, so nothing else is written for that. Notes carry their
+    key as title; looking for it goes through lists, which may lag a little.
     """
 
     name = "zoho"
@@ -107,6 +118,9 @@ class ZohoConnector(Connector):
         max_in_flight=_CALLS_AT_ONCE,
         version_seconds=1.0,
         search_lag_seconds=0.0,  # COQL reads the database
+        find_lag_seconds=60.0,  # lists of notes; records are found by COQL
+        side_effects_off=Support.YES,
+        writing=WRITING,
     )
     secret_names = ("client_id", "client_secret", "refresh_token")
 
@@ -130,13 +144,26 @@ class ZohoConnector(Connector):
             limits=limits(),
             hosts=hosts_pattern(options.accounts_url),
             configured=options.base_url is not None,
-            in_flight=max(self._in_flight, 4),
+            in_flight=max(options.calls_at_once, 4),
         )
         self._dialect.use(http)
         self._calls = Calls(http, gate)
         self._metadata = Metadata(self._calls, context.clock)
         self._notes = Notes(self._calls, context.connection)
         self._history = StageHistory(self._calls, self._metadata, context, in_flight=self._in_flight)
+        self._shapes = Shapes(self._metadata, self._calls)
+        at_once = min(options.in_flight or options.calls_at_once, options.calls_at_once)
+        self._writer = Writer(
+            context,
+            self._calls,
+            Posts(http, gate),
+            self._metadata,
+            self._shapes,
+            self._notes,
+            contact_role=options.contact_role,
+            short=self._dialect.short,
+            in_flight=at_once,
+        )
 
     def check(self) -> Workspace:
         lacking: Sequence[str] = ()
@@ -154,6 +181,8 @@ class ZohoConnector(Connector):
         if lacking:
             raise MissingScope(f"{self.context.connection}: the credentials lack {', '.join(lacking)}")
         base = org.get("iso_code")
+        currencies = self._currencies(org, base)
+        self._shapes.saw_currencies(base, currencies)
         limits = {"calls_at_once": self.options.calls_at_once}
         if self._dialect.credits_remaining is not None:
             limits["credits_remaining"] = self._dialect.credits_remaining
@@ -162,7 +191,7 @@ class ZohoConnector(Connector):
             name=str(org.get("company_name") or ""),
             time_zone=org.get("time_zone"),
             base_currency=base,
-            currencies=self._currencies(org, base),
+            currencies=currencies,
             limits=limits,
             server_time=answer.date if answer else None,
         )
@@ -288,7 +317,31 @@ class ZohoConnector(Connector):
     def fields(self, kind: Kind) -> Sequence[Field]:
         if kind not in columns.MODULES:
             raise Unsupported(f"{self.context.connection}: Zoho describes no fields of a {kind}")
-        return [columns.to_field(meta) for meta in self._metadata.fields(columns.MODULES[kind])]
+        metadata = self._metadata.fields(columns.MODULES[kind])
+        if kind in KEYED:
+            self._shapes.saw_fields(kind, metadata)
+        return [columns.to_field(meta) for meta in metadata]
+
+    def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        return self._writer.write(changes)
+
+    def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
+        return self._writer.find(lookups)
+
+    def unprepared(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        return self._writer.unprepared(kinds)
+
+    def prepare(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        return self._writer.prepare(kinds)
+
+    def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return holding.holds(kind, values, self._shapes.seen(kind))
+
+    def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
+        return self._writer.cannot_hold(kind, values)
+
+    def budget(self, changes: Sequence[Change]) -> Budget:
+        return writes.budget(changes)
 
     def close(self) -> None:
         self._calls.http.close()

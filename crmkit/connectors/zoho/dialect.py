@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -68,18 +68,36 @@ SCOPES: Mapping[str, str] = {
     "GET /crm/v8/Contacts/deleted": "ZohoCRM.modules.contacts.READ",
     "GET /crm/v8/Notes": "ZohoCRM.modules.notes.READ",
     "GET /crm/v8/DealHistory": "ZohoCRM.modules.ALL",
+    **{
+        f"{verb} /crm/v8/{module}": f"ZohoCRM.modules.{module.lower()}.{right}"
+        for module in ("Deals", "Accounts", "Contacts", "Notes")
+        for verb, right in (("POST", "CREATE"), ("PUT", "UPDATE"), ("DELETE", "DELETE"))
+    },
+    "PUT /crm/v8/Deals/Contact_Roles": "ZohoCRM.modules.deals.UPDATE",
+    "GET /crm/v8/Contacts/roles": "ZohoCRM.modules.contacts.READ",
+    "GET /crm/v8/Deals/Notes": "ZohoCRM.modules.notes.READ",
+    "GET /crm/v8/Accounts/Notes": "ZohoCRM.modules.notes.READ",
+    "POST /crm/v8/settings/fields": "ZohoCRM.settings.fields.CREATE",
+    "POST /crm/v8/settings/pipeline": "ZohoCRM.settings.pipeline.CREATE",
+    "PATCH /crm/v8/settings/pipeline": "ZohoCRM.settings.pipeline.UPDATE",
     # COQL needs its own scope and the one of the module; Zoho does not say which is missing.
     "POST /crm/v8/coql": "ZohoCRM.coql.READ or the READ scope of the module",
 }
 
 
 class ZohoRefused(Rejected):
-    """Zoho understood the call and refused it; `code` and `details` are Zoho's own."""
+    """Zoho understood the call and refused it; `code` and `details` are Zoho's own.
 
-    def __init__(self, message: str, *, code: str, details: Mapping[str, Any]) -> None:
+    `rows` are the outcomes of the rows of a write, where the refusal has them.
+    """
+
+    def __init__(
+        self, message: str, *, code: str, details: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.details = details
+        self.rows = rows
 
 
 class MissingPermission(MissingScope):
@@ -224,7 +242,7 @@ class ZohoDialect:
                 bucket=self._bucket("token"),
                 retry_after_seconds=retry_after(answer) or _TOKEN_PAUSE_SECONDS,
             )
-        text = f"{answer.what}: {self._short(reason)}"
+        text = f"{answer.what}: {self.short(reason)}"
         if reason in {"invalid_code", "invalid_grant"}:
             hint = (
                 "The refresh token is revoked or belongs to another data centre: "
@@ -240,7 +258,7 @@ class ZohoDialect:
         code, message, details = _envelope(answer.try_json())
         status = answer.status
         text = (
-            f"{answer.what}: HTTP {status} {code}: {self._short(message)}"
+            f"{answer.what}: HTTP {status} {code}: {self.short(message)}"
             if code
             else f"{answer.what}: HTTP {status}"
         )
@@ -251,6 +269,10 @@ class ZohoDialect:
             return RateLimited(text, bucket=self._bucket("calls"), retry_after_seconds=retry_after(answer))
         if not code:
             return None
+        if call.writes and HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            rows = _row_outcomes(answer.try_json())
+            if rows and status != HTTPStatus.UNAUTHORIZED:
+                return ZohoRefused(text + self._place(details), code=code, details=details, rows=rows)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return ServerFault(text, retry_after_seconds=retry_after(answer))
         if code == "OAUTH_SCOPE_MISMATCH":
@@ -264,7 +286,7 @@ class ZohoDialect:
         if code in _NO_RIGHT_CODES:
             rights = details.get("permissions")
             named = ", ".join(map(str, rights)) if isinstance(rights, list) else str(rights or "a permission")
-            return MissingPermission(f"{text} ({self._short(named)})")
+            return MissingPermission(f"{text} ({self.short(named)})")
         if code == "NOT_SUPPORTED" and call.label == "GET /crm/v8/Notes":
             return Unsupported(
                 f"{text}: Zoho lists all notes to administrators only",
@@ -284,9 +306,10 @@ class ZohoDialect:
             for key in ("param_name", "api_name", "column_name", "reason")
             if key in details
         ]
-        return f" ({self._short(', '.join(named))})" if named else ""
+        return f" ({self.short(', '.join(named))})" if named else ""
 
-    def _short(self, text: str) -> str:
+    def short(self, text: str) -> str:
+        """What Zoho says, fit for messages: secrets masked, and cut."""
         return self._context.secrets.redact(text)[:_MESSAGE_CHARS]
 
 
@@ -301,3 +324,11 @@ def _envelope(body: Any) -> tuple[str, str, Mapping[str, Any]]:
         return "", "", {}
     details = body.get("details")
     return body["code"], str(body.get("message", "")), details if isinstance(details, dict) else {}
+
+
+def _row_outcomes(body: Any) -> Sequence[Mapping[str, Any]]:
+    """The outcomes of rows in an error body; none if the request was refused as a whole."""
+    rows = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "code" in row for row in rows):
+        return ()
+    return rows

@@ -90,6 +90,12 @@ class Metadata:
             for future in [pool.submit(one) for one in wanted]:
                 future.result()
 
+    def forget_fields(self, module: str) -> None:
+        """Read the fields of a module again when they are next asked for."""
+        with self._lock:
+            for key in (f"fields {module}", f"columns {module}"):
+                self._kept.pop(key, None)
+
     def forget_names(self) -> None:
         """Read fields and pipelines again when they are next asked for."""
         with self._lock:
@@ -101,7 +107,9 @@ class Metadata:
         found: list[Mapping[str, Any]] = []
         for layout in layouts:
             # 204 where sales pipelines are off (inferred), which gives no rows.
-            found += self._calls.listing("/settings/pipeline", {"layout_id": layout["id"]}).rows
+            rows = self._calls.listing("/settings/pipeline", {"layout_id": layout["id"]}).rows
+            # The rows do not tell it, and a deal in a pipeline of another layout has to name it.
+            found += [{**row, "layout_id": layout["id"]} for row in rows]
         return found
 
     def _keep(self, key: str, read: Callable[[], T]) -> T:
