@@ -14,6 +14,8 @@ import traceback
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, ClassVar
 
@@ -35,6 +37,15 @@ logger = logging.getLogger(__name__)
 _HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 
 
+@dataclass(slots=True)
+class LateCall:
+    """A call whose connection is closed already, and when it will be carried out."""
+
+    due: datetime
+    request: Request
+    kind: CallKind
+
+
 class VendorApp:
     """One CRM on the wire: an ASGI app over a `World`.
 
@@ -45,6 +56,7 @@ class VendorApp:
         default_lag_seconds: How far its search index trails unless the settings say otherwise.
         origin: Scheme, host and port, once the sandbox listens.
         crashes: Tracebacks of handlers that failed; the client saw a 500.
+        late: Calls that are still to be carried out, see `Fault.COMMIT_LATE`.
     """
 
     name: ClassVar[str]
@@ -56,6 +68,7 @@ class VendorApp:
         self.origin = "http://127.0.0.1:0"
         self.requests: RequestLog = RequestLog()
         self.crashes: list[str] = []
+        self.late: list[LateCall] = []
         self.faults: FaultPlan = FaultPlan(
             self.settings.faults, self.settings.seed, slow_seconds=self.settings.slow_seconds
         )
@@ -157,8 +170,11 @@ class VendorApp:
             body = await request.body()
         except ClientDisconnect:
             return
+        await self._carry_out_late()
         if scope["path"].startswith(CONTROL_PREFIX):
-            await control(self, request, body)(scope, receive, send)
+            told = control(self, request, body)
+            await self._carry_out_late()  # the call may have moved the clock
+            await told(scope, receive, send)
             return
         response, fault = await self._answer(request, body)
         if response is not None:
@@ -186,10 +202,40 @@ class VendorApp:
             if fault in _INSTEAD:
                 return self._fault_response(fault, request), fault
             await self._fault_before(fault)
+        if fault is Fault.COMMIT_LATE:
+            self._put_off(request, kind)
+            return None, fault
         response = await self._respond(request, body, kind)
         if fault is Fault.TIMEOUT_AFTER_COMMIT:
             return None, fault
+        if fault is Fault.SERVER_ERROR_AFTER_COMMIT:
+            return self._server_error(), fault
         return response, fault
+
+    def _put_off(self, request: Request, kind: CallKind) -> None:
+        try:
+            refused = self.authenticate(
+                request
+            )  # while its token is good: it may not be when the call is due
+        except Refusal as refusal:
+            refused = refusal.response
+        if refused is None:
+            due = self.world.clock() + timedelta(seconds=self.faults.late_seconds)
+            self.late.append(LateCall(due, request, kind))
+
+    async def _carry_out_late(self) -> None:
+        if not self.late:
+            return
+        now = self.world.clock()
+        due = [call for call in self.late if call.due <= now]
+        self.late = [call for call in self.late if call.due > now]
+        for call in due:
+            try:
+                await self._route(call.request, call.kind)
+            except Refusal:  # nobody is there to be told
+                continue
+            except Exception as error:  # the boundary of the server, as in `_respond`
+                self._crashed(call.request, error)
 
     async def _respond(self, request: Request, body: bytes, kind: CallKind) -> Response:
         try:
@@ -200,11 +246,14 @@ class VendorApp:
         except Refusal as refusal:
             response = refusal.response
         except Exception as error:  # the boundary of the server: a client must get some answer
-            logger.exception("%s: %s %s failed", self.name, request.method, request.url.path)
-            self.crashes.append("".join(traceback.format_exception(error)))
+            self._crashed(request, error)
             response = Response("Internal Server Error", 500, media_type="text/plain")
         self.finish(request, response)
         return response
+
+    def _crashed(self, request: Request, error: Exception) -> None:
+        logger.error("%s: %s %s failed", self.name, request.method, request.url.path, exc_info=error)
+        self.crashes.append("".join(traceback.format_exception(error)))
 
     @contextmanager
     def _limited(self, request: Request, body: bytes) -> Iterator[Response | None]:
@@ -245,13 +294,16 @@ class VendorApp:
             self.expire_tokens()
             return self.expired(request)
         if fault is Fault.SERVER_ERROR:
-            status = (500, 502, 503)[self.faults.calls % 3]
-            return Response(_HTML.format(f"{status} Server Error"), status, media_type="text/html")
+            return self._server_error()
         if fault is Fault.GARBAGE:
             half = self.faults.calls % 2
             page = _HTML.format("We will be back soon") if half else '{"results": [{"id": '
             return Response(page, 200, media_type="text/html" if half else "application/json")
         return None
+
+    def _server_error(self) -> Response:
+        status = (500, 502, 503)[self.faults.calls % 3]
+        return Response(_HTML.format(f"{status} Server Error"), status, media_type="text/html")
 
     async def _fault_before(self, fault: Fault) -> None:
         if fault is Fault.SLOW:

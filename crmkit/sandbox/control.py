@@ -6,11 +6,13 @@
 | `GET requests` | method, path and status of the last thousand requests |
 | `GET deals` | the deals a reader must find, in neutral words |
 | `GET deleted` | what was deleted or merged away |
+| `GET side-effects` | the automations that writes have started |
 | `POST create` | `{kind?, fields}` -> `{id}` |
 | `POST edit` | `{kind?, id, fields}` |
 | `POST delete` | `{kind?, id}` |
 | `POST merge` | `{kind?, loser, winner}` |
-| `POST faults` | `{profile?, seed?, share?, slow_seconds?, script?: [{fault, kind, skip}]}` |
+| `POST faults` | `{profile?, seed?, share?, slow_seconds?, late_seconds?, script?: [{fault, kind, skip}]}` |
+| `POST commit-late` | carries out what the fault `commit_late` put off -> `{calls}` |
 | `POST clock` | `{advance: seconds}` and / or `{stop: true}` -> `{now}` |
 | `POST settings` | `{latency_ms?, limits?, lag_seconds?}` |
 | `POST clear` | sets the counters to zero |
@@ -79,6 +81,7 @@ def _stats(app: VendorApp, _: Any) -> Any:
         "statuses": {str(status): count for status, count in log.statuses.items()},
         "faults": app.faults.hits,
         "crashes": app.crashes,
+        "late": len(app.late),
         "deals": len(app.world.deals),
         "generation": app.world.generation,
     }
@@ -118,8 +121,20 @@ def _faults(app: VendorApp, said: Any) -> Any:
         said.get("share"),
         said.get("slow_seconds", app.faults.slow_seconds),
         script,
+        late_seconds=said.get("late_seconds", app.faults.late_seconds),
     )
     return {"profile": app.faults.profile}
+
+
+def _commit_late(app: VendorApp, _: Any) -> Any:
+    now = app.world.clock()
+    for call in app.late:  # the app carries them out before this answer leaves
+        call.due = min(call.due, now)
+    return {"calls": len(app.late)}
+
+
+def _side_effects(app: VendorApp, _: Any) -> Any:
+    return app.world.side_effects
 
 
 def _clock(app: VendorApp, said: Any) -> Any:
@@ -152,6 +167,8 @@ _CALLS: Mapping[tuple[str, str], Callable[[VendorApp, Any], Any]] = {
     ("GET", "requests"): lambda app, _: list(app.requests.recent),
     ("GET", "deals"): lambda app, _: app.expected_deals(),
     ("GET", "deleted"): _deleted,
+    ("GET", "side-effects"): _side_effects,
+    ("POST", "commit-late"): _commit_late,
     ("POST", "create"): _create,
     ("POST", "edit"): _edit,
     ("POST", "delete"): _delete,

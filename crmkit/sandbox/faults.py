@@ -3,17 +3,20 @@
 A profile is a row of rules; which request a rule hits follows from the seed and
 the number of the request alone. The same call never fails more than twice in a
 row, so that a client that retries always gets through.
+
+`flaky:write` is the profile for writes alone, `flaky:read+list` for what reads.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
 CallKind = Literal["read", "list", "write", "token"]
+CALL_KINDS: tuple[CallKind, ...] = ("read", "list", "write", "token")
 _READS: frozenset[CallKind] = frozenset({"read", "list"})
 _ALL: frozenset[CallKind] = frozenset({"read", "list", "write"})
 _LIST: frozenset[CallKind] = frozenset({"list"})
@@ -23,8 +26,9 @@ _WRITE: frozenset[CallKind] = frozenset({"write"})
 class Fault(StrEnum):
     """One thing that can go wrong with a call.
 
-    All but `TRUNCATED`, `SLOW`, `EDITS` and `TIMEOUT_AFTER_COMMIT` happen before
-    the call is carried out, and instead of it.
+    `TRUNCATED`, `TIMEOUT_AFTER_COMMIT` and `SERVER_ERROR_AFTER_COMMIT` spoil the answer of a call that was
+    carried out; `SLOW` and `EDITS` come before it; all others come instead of it. After `COMMIT_LATE` the
+    connection is closed at once, and the call is carried out when the sandbox's clock is `late_seconds` on.
     """
 
     RATE_LIMITED = "rate_limited"
@@ -36,6 +40,8 @@ class Fault(StrEnum):
     EXPIRED = "expired"
     EDITS = "edits"
     TIMEOUT_AFTER_COMMIT = "timeout_after_commit"
+    SERVER_ERROR_AFTER_COMMIT = "server_error_after_commit"
+    COMMIT_LATE = "commit_late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,9 @@ PROFILES: Mapping[str, tuple[Rule, ...]] = {
     "expired": (Rule(Fault.EXPIRED, _ALL, 0.5, apart=40),),
     "edits": (Rule(Fault.EDITS, _LIST, 0.5),),
     "timeout-after-commit": (Rule(Fault.TIMEOUT_AFTER_COMMIT, _WRITE, 0.15),),
+    "commit-late": (Rule(Fault.COMMIT_LATE, _WRITE, 0.15),),
+    "5xx-before-commit": (Rule(Fault.SERVER_ERROR, _WRITE, 0.15),),
+    "5xx-after-commit": (Rule(Fault.SERVER_ERROR_AFTER_COMMIT, _WRITE, 0.15),),
 }
 
 
@@ -80,9 +89,11 @@ class FaultPlan:
     """Decides call by call what goes wrong.
 
     Attributes:
-        profile: A key of `PROFILES`, or several with commas between them.
+        profile: A key of `PROFILES`, or several with commas between them; `:write` or `:read+list` behind one
+            narrows it to calls of these kinds.
         share: Replaces every rule's share, if given.
         slow_seconds: How late a slow answer is.
+        late_seconds: How long after its call a `COMMIT_LATE` is carried out.
         script: Faults for single calls; they come before the profile.
         hits: How often each fault struck.
     """
@@ -94,16 +105,13 @@ class FaultPlan:
     script: list[Scripted] = field(default_factory=list)
     hits: Counter[str] = field(default_factory=Counter)
     calls: int = 0
+    late_seconds: float = 30.0
     _rules: tuple[Rule, ...] = ()
     _streaks: dict[int, int] = field(default_factory=dict)
     _next: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = [name.strip() for name in self.profile.split(",")]
-        unknown = [name for name in names if name not in PROFILES]
-        if unknown:
-            raise ValueError(f"no such fault profile: {', '.join(unknown)}; there are {', '.join(PROFILES)}")
-        rules = [rule for name in names for rule in PROFILES[name]]
+        rules = [rule for name in self.profile.split(",") for rule in _read_profile(name.strip())]
         if self.share is not None:
             rules = [replace(rule, share=self.share) for rule in rules]
         self._rules = tuple(rules)
@@ -143,6 +151,21 @@ class FaultPlan:
                 return rule.fault
         self._streaks.pop(call, None)
         return None
+
+
+def _read_profile(text: str) -> Sequence[Rule]:
+    name, _, said = text.partition(":")
+    if name not in PROFILES:
+        raise ValueError(f"no such fault profile: {name}; there are {', '.join(PROFILES)}")
+    if not said:
+        return PROFILES[name]
+    kinds = frozenset(kind for kind in CALL_KINDS if kind in said.split("+"))
+    if len(kinds) != len(said.split("+")):
+        raise ValueError(f"no such kind of call: {said}; there are {', '.join(CALL_KINDS)}")
+    rules = [replace(rule, kinds=rule.kinds & kinds) for rule in PROFILES[name] if rule.kinds & kinds]
+    if not rules and PROFILES[name]:
+        raise ValueError(f"the fault profile {name} never hits {said} calls")
+    return rules
 
 
 def fraction(*numbers: int) -> float:

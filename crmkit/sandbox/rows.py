@@ -116,6 +116,7 @@ class Note:
     contact_id: str | None = None
     author_id: str | None = None
     text: str
+    custom: Mapping[str, Any] = field(default_factory=dict)
     created: datetime
     modified: datetime
 
@@ -204,3 +205,13 @@ class Change:
     before: Any | None
     after: Any | None
     by_user_id: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class SideEffect:
+    """An automation that a write started; `what` is `workflow`, `approval`, `robot`, `notification`."""
+
+    kind: Kind
+    id: str
+    what: str
+    by: str | None = None

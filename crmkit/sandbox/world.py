@@ -24,6 +24,7 @@ from crmkit.sandbox.rows import (
     Merged,
     Note,
     Pipeline,
+    SideEffect,
     Stage,
     User,
     Visit,
@@ -47,6 +48,7 @@ class World:
         pipelines: By id, in the order of creation; change them freely.
         fields: The custom fields of a kind, by `CustomField.key`.
         deleted, merged: What went away, oldest first.
+        side_effects: The automations that writes have started, oldest first; the vendor's app adds to it.
         listeners: Called with every `Change`, for event logs and webhooks.
         status_follows_stage: Whether moving a deal sets its status and `closed_at`.
     """
@@ -76,6 +78,7 @@ class World:
         self.fields: dict[Kind, dict[str, CustomField]] = {kind: {} for kind in _ROWS}
         self.deleted: list[Deleted] = []
         self.merged: list[Merged] = []
+        self.side_effects: list[SideEffect] = []
         self.listeners: list[Callable[[Change], None]] = []
         self._ids, self._step = ids, step_microseconds
         self._lag_seconds = 0.0

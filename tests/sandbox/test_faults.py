@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from crmkit.sandbox.faults import PROFILES, Fault, FaultPlan, fraction
+from crmkit.sandbox.rows import SideEffect
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +105,73 @@ def test_a_dropped_write_was_not_carried_out(up: Callable[..., Any]) -> None:
     with pytest.raises(requests.ConnectionError):
         client.post("/deals", {"name": "lost"})
     assert len(client.get("/_sandbox/deals").json()) == 5
+
+
+def test_a_server_error_after_commit_has_carried_the_write_out(up: Callable[..., Any]) -> None:
+    client = up(deals=5)
+    client.post("/_sandbox/faults", {"profile": "5xx-after-commit", "share": 1.0})
+    assert client.post("/deals", {"name": "done"}).status_code in {500, 502, 503}
+    assert client.get("/_sandbox/deals").json()[-1]["name"] == "done"
+
+
+def test_a_server_error_before_commit_has_not(up: Callable[..., Any]) -> None:
+    client = up(deals=5)
+    client.post("/_sandbox/faults", {"profile": "5xx-before-commit", "share": 1.0})
+    assert client.post("/deals", {"name": "lost"}).status_code in {500, 502, 503}
+    assert len(client.get("/_sandbox/deals").json()) == 5
+
+
+def test_a_late_write_is_carried_out_when_the_clock_has_moved_on(up: Callable[..., Any]) -> None:
+    client = up(deals=5)
+    client.post("/_sandbox/faults", {"script": [{"fault": "commit_late"}], "late_seconds": 20})
+    with pytest.raises(requests.ConnectionError):
+        client.post("/deals", {"name": "late"})
+    client.post("/_sandbox/clock", {"advance": 19})
+    assert len(client.get("/deals").json()["deals"]) == 5
+    client.app.world.clock.advance(1)
+    assert client.get("/deals").json()["deals"][-1]["name"] == "late"
+    assert client.get("/_sandbox/stats").json()["late"] == 0
+
+
+def test_late_writes_can_be_called_for(up: Callable[..., Any]) -> None:
+    client = up(deals=5)
+    client.post("/_sandbox/faults", {"profile": "commit-late", "share": 1.0})
+    with pytest.raises(requests.ConnectionError):
+        client.post("/deals", {"name": "late"})
+    assert client.get("/_sandbox/stats").json()["late"] == 1
+    assert client.post("/_sandbox/commit-late", {}).json() == {"calls": 1}
+    assert client.app.world.live.deals().rows[-1].name == "late"
+
+
+def test_a_late_write_that_was_refused_is_never_carried_out(up: Callable[..., Any]) -> None:
+    client = up(deals=5)
+    client.session.headers["authorization"] = "wrong"
+    client.post("/_sandbox/faults", {"script": [{"fault": "commit_late"}]})
+    with pytest.raises(requests.ConnectionError):
+        client.post("/deals", {"name": "late"})
+    assert client.get("/_sandbox/stats").json()["late"] == 0
+
+
+def test_a_profile_can_be_narrowed_to_writes(up: Callable[..., Any]) -> None:
+    client = up(deals=5)
+    client.post("/_sandbox/faults", {"profile": "truncated:write", "share": 1.0})
+    assert client.get("/deals").ok
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        client.post("/deals", {"name": "done"})
+    assert client.get("/_sandbox/deals").json()[-1]["name"] == "done"
+
+
+@pytest.mark.parametrize("profile", ["flaky:wrote", "edits:write"])
+def test_a_profile_that_could_never_hit_is_refused(profile: str) -> None:
+    with pytest.raises(ValueError, match=r"no such kind of call: wrote|edits never hits write calls"):
+        FaultPlan(profile)
+
+
+def test_side_effects_are_shown(up: Callable[..., Any]) -> None:
+    client = up(deals=5)
+    client.app.world.side_effects.append(SideEffect("deal", "7", "workflow", "api"))
+    told = client.get("/_sandbox/side-effects").json()
+    assert told == [{"kind": "deal", "id": "7", "what": "workflow", "by": "api"}]
 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))
