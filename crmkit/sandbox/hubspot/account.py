@@ -20,7 +20,7 @@ from crmkit.sandbox.rows import Pipeline, Stage, User
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEAM = {"id": "368389", "name": "Sales Team", "primary": True}
 _OWNERS_MOST = 500
-_PIPELINES_MOST, _PROPERTIES_MOST, _RECORDS_MOST = 15, 1_000, 15_000_000
+PIPELINES_MOST, _PROPERTIES_MOST, _RECORDS_MOST = 15, 1_000, 15_000_000
 
 
 class Account:
@@ -124,11 +124,11 @@ class Account:
         if self._pipeline_type(request).kind != "deal":
             return reply({"results": []})
         known = [one for one in self.portal.world.pipelines.values() if not one.archived]
-        return reply({"results": [_pipeline(one) for one in sorted(known, key=_pipeline_place)]})
+        return reply({"results": [pipeline_json(one) for one in sorted(known, key=_pipeline_place)]})
 
     async def pipeline(self, request: Request) -> Response:
         """One pipeline."""
-        return reply(_pipeline(self._pipeline(request)))
+        return reply(pipeline_json(self._pipeline(request)))
 
     async def pipeline_audit(self, request: Request) -> Response:
         """What happened to a pipeline, newest first: here no more than that it was made."""
@@ -146,14 +146,14 @@ class Account:
 
     async def stages(self, request: Request) -> Response:
         """The stages of one pipeline."""
-        return reply({"results": _pipeline(self._pipeline(request))["stages"]})
+        return reply({"results": pipeline_json(self._pipeline(request))["stages"]})
 
     async def stage(self, request: Request) -> Response:
         """One stage."""
         one = self._pipeline(request)
         for stage in one.stages:
             if stage.id == request.path_params["stage"]:
-                return reply(_stage(one, stage))
+                return reply(stage_json(one, stage))
         refuse(404, "resource not found")
 
     def _pipeline_type(self, request: Request) -> ObjectType:
@@ -166,7 +166,7 @@ class Account:
         one = (
             self.portal.world.pipelines.get(request.path_params["pipeline"]) if found.kind == "deal" else None
         )
-        if one is None:
+        if one is None or one.archived:
             refuse(404, "resource not found")
         return one
 
@@ -174,7 +174,8 @@ class Account:
 
     async def pipeline_limits(self, request: Request) -> Response:
         """How many pipelines there are and may be."""
-        return reply(_limits({"deals": (len(self.portal.world.pipelines), _PIPELINES_MOST)}))
+        known = self.portal.world.pipelines.values()
+        return reply(_limits({"deals": (sum(not one.archived for one in known), PIPELINES_MOST)}))
 
     async def record_limits(self, request: Request) -> Response:
         """How many records there are and may be."""
@@ -242,7 +243,8 @@ def _pipeline_created(one: Pipeline) -> datetime:
     return made
 
 
-def _pipeline(one: Pipeline) -> dict[str, Any]:
+def pipeline_json(one: Pipeline) -> dict[str, Any]:
+    """A pipeline with its stages as answers show it."""
     made = stamp(_pipeline_created(one))
     stages = sorted(one.stages, key=lambda stage: (stage.order, stage.name))
     return {
@@ -252,13 +254,14 @@ def _pipeline(one: Pipeline) -> dict[str, Any]:
         "archived": one.archived,
         "createdAt": made,
         "updatedAt": stamp(one.extra["modified"]) if "modified" in one.extra else made,
-        "stages": [_stage(one, stage) for stage in stages],
+        "stages": [stage_json(one, stage) for stage in stages],
     }
 
 
-def _stage(one: Pipeline, stage: Stage) -> dict[str, Any]:
+def stage_json(one: Pipeline, stage: Stage) -> dict[str, Any]:
+    """A stage as answers show it."""
     facts = stage_facts(stage)
-    made = stamp(_pipeline_created(one))
+    made = stamp(stage.extra.get("created", _pipeline_created(one)))
     return {
         "id": stage.id,
         "label": stage.name,

@@ -17,13 +17,18 @@ from crmkit.sandbox.faults import CallKind
 from crmkit.sandbox.hubspot.account import Account
 from crmkit.sandbox.hubspot.answers import CORRELATION, failure, refuse, too_many
 from crmkit.sandbox.hubspot.auth import Auth
+from crmkit.sandbox.hubspot.batch_writes import BatchWrites
 from crmkit.sandbox.hubspot.content import KEY_PROPERTY, hubspot_seed
+from crmkit.sandbox.hubspot.link_writes import LinkWrites
 from crmkit.sandbox.hubspot.links import Links
+from crmkit.sandbox.hubspot.pipeline_writes import PipelineWrites
 from crmkit.sandbox.hubspot.portal import Portal, close_day
 from crmkit.sandbox.hubspot.quota import TIERS, Quota
 from crmkit.sandbox.hubspot.records import Records
 from crmkit.sandbox.hubspot.schema import Schema
+from crmkit.sandbox.hubspot.schema_writes import SchemaWrites
 from crmkit.sandbox.hubspot.search import Search
+from crmkit.sandbox.hubspot.writes import Writes
 from crmkit.sandbox.seed import KEY_FIELD
 from crmkit.sandbox.vendor import VendorSeed
 from crmkit.sandbox.wire import Settings
@@ -45,8 +50,12 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class HubSpotApp(VendorApp):
     """One HubSpot account.
 
-    `settings.extra` knows `missing_scopes` (a list), `hubspot_tier` (a key of `TIERS`),
-    `rotate_refresh_tokens`, and `associations_per_page`.
+    `settings.extra` knows `missing_scopes` (a list), `read_only`, `hubspot_tier` (a key of `TIERS`),
+    `rotate_refresh_tokens`, `associations_per_page`; about writes `no_key_field`, `archived_keeps_unique`,
+    `merge_makes_new_id`, `auto_close_date` (`False` turns it off), `association_limits` (such as
+    `{"deal_to_contact": 3}`), `validation_rules` (`{"deals": {"dealname": "[A-Z].*"}}`), and for addresses
+    of 2026-09 `required_on_create` (`{"deals": ["amount"]}`) and `conditional_required`
+    (`{"deals": {"closed_lost_reason": "closedate"}}`: the first is needed wherever the second is set).
     """
 
     name = "hubspot"
@@ -54,6 +63,8 @@ class HubSpotApp(VendorApp):
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
         super().__init__(world, settings)
+        if self.settings.extra.get("no_key_field"):
+            world.fields["deal"].pop(KEY_FIELD, None)
         key_field = world.fields["deal"].get(KEY_FIELD)
         if key_field is not None:
             key_field.id = KEY_PROPERTY
@@ -89,8 +100,13 @@ class HubSpotApp(VendorApp):
         parts = (
             Search(self.portal),
             Links(self.portal),
+            LinkWrites(self.portal),
             Records(self.portal),
+            BatchWrites(self.portal),
+            Writes(self.portal),
             Account(self.portal, self.quota),
+            PipelineWrites(self.portal),
+            SchemaWrites(self.portal),
             Schema(self.portal),
             self.auth,
         )
@@ -124,6 +140,10 @@ class HubSpotApp(VendorApp):
         search, oauth = path.endswith("/search"), self.auth.is_oauth(request)
         policy = self.quota.take(search=search, links=_is_about_links(path), oauth=oauth)
         if policy is None:
+            if self.call_kind(request, body) == "write" and self.quota.locked(batch="/batch/" in path):
+                return failure(
+                    423, "The objects are locked by other writes. Try again later."
+                )  # text is ours
             return None
         via = "oauth" if oauth else "private-apps"
         group = (

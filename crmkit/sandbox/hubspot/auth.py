@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crmkit.sandbox.hubspot.answers import failure, reply, stamp
-from crmkit.sandbox.hubspot.portal import GRANTED, Portal
+from crmkit.sandbox.hubspot.portal import Portal
 
 LIFE_SECONDS = 1_800
 _APP_ID, _USER_ID, _USER = 1234444, 9586504, "admin@example.com"
@@ -189,7 +189,7 @@ class Auth:
         return max(int((expires - self.portal.world.clock()).total_seconds()), 0)
 
     def _scopes(self) -> frozenset[str]:
-        return GRANTED - set(self.portal.settings.extra.get("missing_scopes", ()))
+        return self.portal.granted()
 
 
 def bearer(request: Request) -> str:

@@ -14,6 +14,18 @@ from crmkit.sandbox.rows import CustomField, Deal, Kind
 WireType = Literal["string", "number", "date", "datetime", "bool", "enumeration"]
 Value = Callable[[Any, Facts], Any]
 _CENT = Decimal("0.01")
+KEPT = "hubspot."  # begins the keys in `custom` of what no row has a field for
+_LIFECYCLE = (
+    "subscriber",
+    "lead",
+    "marketingqualifiedlead",
+    "salesqualifiedlead",
+    "opportunity",
+    "customer",
+    "evangelist",
+    "other",
+)
+_INDUSTRIES = ("COMPUTER_SOFTWARE", "CONSTRUCTION", "FINANCIAL_SERVICES", "INTERNET", "MACHINERY", "RETAIL")
 
 
 class _Field:
@@ -45,6 +57,7 @@ class Property:
         calculated: HubSpot works it out; it cannot be written, and changing it does not touch the record.
         more: What else its definition says.
         custom: The field of the world behind it, if the workspace added it.
+        options: What can be chosen, where that is the same in every portal.
     """
 
     name: str
@@ -55,6 +68,17 @@ class Property:
     calculated: bool = False
     more: Mapping[str, Any] | None = None
     custom: CustomField | None = None
+    options: tuple[str, ...] = ()
+
+    @property
+    def multiple(self) -> bool:
+        """Whether it holds several options."""
+        return self.field_type == "checkbox"
+
+    @property
+    def of_owners(self) -> bool:
+        """Whether its options are the owners."""
+        return (self.more or {}).get("referencedObjectType") == "OWNER"
 
     @property
     def attribute(self) -> str | None:
@@ -82,14 +106,21 @@ def note_html(text: str) -> str:
     return "<p>" + html.escape(text, quote=False).replace("\n", "<br>") + "</p>"
 
 
-def _nothing(row: Any, facts: Facts) -> None:
-    return None
+class _Kept:
+    """The value of a property that no row has a field for: kept in `custom`, under a name of its own."""
+
+    def __init__(self, name: str, otherwise: Value | None = None) -> None:
+        self.key, self.otherwise = KEPT + name, otherwise
+
+    def __call__(self, row: Any, facts: Facts) -> Any:
+        known = row.custom.get(self.key)
+        return self.otherwise(row, facts) if known is None and self.otherwise else known
 
 
 def _nth(field: str, place: int) -> Value:
     def value(row: Any, facts: Facts) -> str | None:
         known: tuple[str, ...] = getattr(row, field)
-        return known[place] if len(known) > place else None
+        return known[place] or None if len(known) > place else None
 
     return value
 
@@ -104,16 +135,25 @@ def _source(row: Deal, facts: Facts) -> str | None:
     return row.source.upper().replace(" ", "_") if row.source else None
 
 
-def _text(name: str, label: str, value: Value = _nothing, field_type: str = "text") -> Property:
-    return Property(name, label, "string", field_type, value)
+def _text(name: str, label: str, value: Value | None = None, field_type: str = "text") -> Property:
+    return Property(name, label, "string", field_type, value or _Kept(name))
 
 
-def _choice(name: str, label: str, value: Value = _nothing, field_type: str = "select") -> Property:
-    return Property(name, label, "enumeration", field_type, value)
+def _choice(
+    name: str, label: str, value: Value | None = None, field_type: str = "select", *options: str
+) -> Property:
+    """An enumeration; without options of its own it takes any text."""
+    return Property(name, label, "enumeration", field_type, value or _Kept(name), options=options)
 
 
-def _time(name: str, label: str, value: Value = _nothing, *, calculated: bool = True) -> Property:
-    return Property(name, label, "datetime", "date", value, calculated)
+def _time(name: str, label: str, value: Value | None = None, *, calculated: bool = True) -> Property:
+    return Property(name, label, "datetime", "date", value or _Kept(name), calculated)
+
+
+def _note_body(row: Any, facts: Facts) -> str:
+    # Written as HTML, it is read as written; the row's text is the same without the tags.
+    kept = row.custom.get(KEPT + "hs_note_body")
+    return kept[1] if kept and kept[0] == row.text else note_html(row.text)
 
 
 def _flag(name: str, label: str, value: Value) -> Property:
@@ -133,15 +173,17 @@ def _owner(label: str, field: str) -> Property:
 
 
 _ID = Property("hs_object_id", "Record ID", "number", "number", lambda row, _: int(row.id), True)
-_MADE = _time("hs_createdate", "Object create date/time", _Field("created"))
-_CREATED = _time("createdate", "Create Date", _Field("created"), calculated=False)
+_MADE = _time("hs_createdate", "Object create date/time", _Kept("hs_createdate", _Field("created")))
+# Writable for deals alone (contract, section 13); then `hs_createdate` keeps the truth.
+_DEAL_CREATED = _time("createdate", "Create Date", _Field("created"), calculated=False)
+_CREATED = _time("createdate", "Create Date", _Field("created"))
 _MODIFIED = _time("hs_lastmodifieddate", "Last Modified Date", _Field("modified"))
 
 PROPERTIES: Mapping[str, tuple[Property, ...]] = {
     "deals": (
         _ID,
         _MADE,
-        _CREATED,
+        _DEAL_CREATED,
         _MODIFIED,
         _merged_ids("deal"),
         _owner("Deal owner", "owner_id"),
@@ -166,8 +208,16 @@ PROPERTIES: Mapping[str, tuple[Property, ...]] = {
         _choice("deal_currency_code", "Currency", _Field("currency")),
         _text("dealname", "Deal Name", _Field("name")),
         _choice("dealstage", "Deal Stage", _Field("stage_id"), "radio"),
-        _choice("dealtype", "Deal Type", field_type="radio"),
+        _choice("dealtype", "Deal Type", None, "radio", "newbusiness", "existingbusiness"),
         _text("description", "Deal Description", field_type="textarea"),
+        Property(
+            "hs_all_collaborator_owner_ids",
+            "Deal collaborator",
+            "enumeration",
+            "checkbox",
+            _Kept("hs_all_collaborator_owner_ids"),
+            more={"externalOptions": True, "referencedObjectType": "OWNER"},
+        ),
         Property("hs_analytics_source", "Original Traffic Source", "enumeration", "select", _source, True),
         Property(
             "hs_deal_stage_probability",
@@ -197,11 +247,12 @@ PROPERTIES: Mapping[str, tuple[Property, ...]] = {
         _text("country", "Country/Region", _Field("country")),
         _text("description", "Description", field_type="textarea"),
         _text("domain", "Company Domain Name", _Field("domain")),
-        _choice("industry", "Industry"),
+        _choice("industry", "Industry", None, "select", *_INDUSTRIES),
+        _choice("lifecyclestage", "Lifecycle Stage", None, "radio", *_LIFECYCLE),
         _text("name", "Company name", _Field("name")),
         _text("phone", "Phone Number", _Field("phone"), "phonenumber"),
         _text("state", "State/Region"),
-        _text("website", "Website URL", _Field("domain")),
+        _text("website", "Website URL", _Kept("website", _Field("domain"))),
         _text("zip", "Postal Code", _Field("postcode")),
     ),
     "contacts": (
@@ -211,8 +262,12 @@ PROPERTIES: Mapping[str, tuple[Property, ...]] = {
         _time("lastmodifieddate", "Last Modified Date", _Field("modified")),
         _merged_ids("contact"),
         _owner("Contact owner", "owner_id"),
+        _text("company", "Company Name"),
         Property("email", "Email", "string", "text", _nth("emails", 0), more={"hasUniqueValue": True}),
         _text("firstname", "First Name", _Field("first")),
+        _choice(
+            "hs_buying_role", "Buying Role", None, "checkbox", "BUDGET_HOLDER", "DECISION_MAKER", "END_USER"
+        ),
         _choice(
             "hs_additional_emails",
             "Additional email addresses",
@@ -221,18 +276,19 @@ PROPERTIES: Mapping[str, tuple[Property, ...]] = {
         ),
         _text("jobtitle", "Job Title"),
         _text("lastname", "Last Name", _Field("last")),
-        _choice("lifecyclestage", "Lifecycle Stage", field_type="radio"),
+        _choice("lifecyclestage", "Lifecycle Stage", None, "radio", *_LIFECYCLE),
         _text("mobilephone", "Mobile Phone Number", _nth("phones", 1), "phonenumber"),
         _text("phone", "Phone Number", _nth("phones", 0), "phonenumber"),
+        _text("website", "Website URL"),
     ),
     "notes": (
         _ID,
         _MADE,
         _MODIFIED,
         _owner("Activity assigned to", "author_id"),
-        _choice("hs_attachment_ids", "Attached file IDs", field_type="checkbox"),
-        _text("hs_note_body", "Note body", lambda row, _: note_html(row.text), "html"),
-        _time("hs_timestamp", "Activity date", _Field("created"), calculated=False),
+        _choice("hs_attachment_ids", "Attached file IDs", None, "checkbox"),
+        _text("hs_note_body", "Note body", _note_body, "html"),
+        _time("hs_timestamp", "Activity date", _Kept("hs_timestamp", _Field("created")), calculated=False),
     ),
     "tasks": (
         _ID,

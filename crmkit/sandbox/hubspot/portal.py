@@ -9,10 +9,12 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from crmkit.sandbox.clock import counting_ids
 from crmkit.sandbox.hubspot.answers import missing_scopes, stamp
 from crmkit.sandbox.hubspot.content import PORTAL_ID
 from crmkit.sandbox.hubspot.kinds import ObjectType
-from crmkit.sandbox.rows import Change, Company, Contact, Deal, Deleted, Kind, Stage
+from crmkit.sandbox.hubspot.linkbook import LinkBook
+from crmkit.sandbox.rows import Change, Contact, CustomField, Deal, Deleted, Kind, Stage, User
 from crmkit.sandbox.wire import Refusal, Settings
 from crmkit.sandbox.world import World
 
@@ -25,6 +27,9 @@ GRANTED = frozenset(
         for verb in ("read", "write")
     }
 )
+
+
+CLOSE_MOMENT = "hubspot.closedate"
 
 
 class StageFacts(NamedTuple):
@@ -53,6 +58,9 @@ class Portal:
     Attributes:
         portal_id: What HubSpot calls the hub or account id.
         zone: The account's time zone.
+        book: The links that no row has room for, and the labels that users made.
+        groups: The property groups that were made, by plural name of the object type and name.
+        archived_fields: Custom properties that were archived, by kind and name; their values stay.
         origin: Scheme and host of the links in answers; set once the sandbox listens.
     """
 
@@ -64,13 +72,33 @@ class Portal:
         self._merges: tuple[int, dict[tuple[Kind, str], str], dict[tuple[Kind, str], str]] = (-1, {}, {})
         self._archives: dict[Kind, tuple[int, list[Deleted]]] = {}
         self._unique: dict[tuple[Kind, str], dict[str, str]] = {}
+        self.book = LinkBook(world)
+        self.archived_fields: dict[Kind, dict[str, CustomField]] = {kind: {} for kind in world.fields}
+        self.groups: dict[str, dict[str, dict[str, Any]]] = {}
+        self.made_ids = counting_ids(1_030_000_001, step=4)  # of pipelines and stages
         world.listeners.append(self._follow)
 
     def require(self, *any_of: str) -> None:
         """End the call with 403 unless one of the scopes is granted."""
-        missing = self.settings.extra.get("missing_scopes", ())
-        if not any(scope in GRANTED and scope not in missing for scope in any_of):
+        granted = self.granted()
+        if not any(scope in granted for scope in any_of):
             raise Refusal(missing_scopes(any_of))
+
+    def granted(self) -> frozenset[str]:
+        """The scopes that the app has."""
+        extra = self.settings.extra
+        left = GRANTED - set(extra.get("missing_scopes", ()))
+        return (
+            frozenset(scope for scope in left if scope[-6:] != ".write") if extra.get("read_only") else left
+        )
+
+    def may_write(self, object_type: ObjectType) -> None:
+        """End the call with 403 unless records of this type may be written."""
+        self.require(f"crm.objects.{object_type.scope}.write")
+
+    def may_shape(self, object_type: ObjectType) -> None:
+        """End the call with 403 unless pipelines and properties of this type may be written."""
+        self.require(f"crm.schemas.{object_type.scope}.write")
 
     def may_read(self, object_type: ObjectType) -> None:
         """End the call with 403 unless records of this type may be read."""
@@ -197,6 +225,10 @@ def close_moment(deal: Deal, zone: ZoneInfo) -> datetime | None:
         return deal.closed_at
     if deal.expected_close is None:
         return None
+    # Written through the API, it is to the millisecond what was written, until somebody picks another day.
+    kept: datetime | None = deal.custom.get(CLOSE_MOMENT)
+    if kept is not None and kept.astimezone(zone).date() == deal.expected_close:
+        return kept
     return datetime.combine(deal.expected_close, deal.created.time(), zone).astimezone(UTC)
 
 
@@ -211,7 +243,7 @@ def _unique_values(row: Any, key: str) -> Sequence[str]:
         return ()
     if isinstance(row, Contact) and not key:
         return [email.casefold() for email in row.emails]
-    value = row.custom.get(key) if isinstance(row, (Deal, Company, Contact)) else None
+    value = row.custom.get(key) if not isinstance(row, User) else None
     return () if value is None else (str(value).casefold(),)
 
 

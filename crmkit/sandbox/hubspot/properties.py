@@ -9,6 +9,7 @@ from typing import Any
 from crmkit.sandbox.hubspot.catalogue import PROPERTIES, Property, Value, WireType
 from crmkit.sandbox.hubspot.kinds import ObjectType
 from crmkit.sandbox.hubspot.portal import Facts, Portal
+from crmkit.sandbox.names import SOURCES
 from crmkit.sandbox.rows import CustomField, Deal
 
 _ENTERED, _EXITED = "hs_v2_date_entered_", "hs_v2_date_exited_"
@@ -30,7 +31,7 @@ def find_property(portal: Portal, object_type: ObjectType, name: str) -> Propert
         return known
     for field in portal.world.fields[object_type.kind].values():
         if field.id == name:
-            return _custom_property(field)
+            return custom_property(field)
     if object_type.plural == "deals":
         if name == _IN_STAGE_SINCE.name:
             return _IN_STAGE_SINCE
@@ -44,7 +45,7 @@ def all_properties(portal: Portal, object_type: ObjectType) -> list[Property]:
     """Every property of an object type, in order of name."""
     found = list(PROPERTIES[object_type.plural])
     if object_type.kind is not None:
-        found += [_custom_property(field) for field in portal.world.fields[object_type.kind].values()]
+        found += [custom_property(field) for field in portal.world.fields[object_type.kind].values()]
     if object_type.plural == "deals":
         found.append(_IN_STAGE_SINCE)
         for pipeline in portal.world.pipelines.values():
@@ -55,17 +56,39 @@ def all_properties(portal: Portal, object_type: ObjectType) -> list[Property]:
     return sorted(found, key=lambda one: one.name)
 
 
-def _custom_property(field: CustomField) -> Property:
+def options_of(portal: Portal, one: Property) -> list[tuple[str, str]]:
+    """Label and value of what can be chosen; nothing where any text is taken."""
+    pipelines = [known for known in portal.world.pipelines.values() if not known.archived]
+    if one.custom is not None:
+        return [(option.label, option.id) for option in one.custom.options]
+    if one.name == "pipeline":
+        return [(pipeline.name, pipeline.id) for pipeline in pipelines]
+    if one.name == "dealstage":
+        return [
+            (f"{stage.name} ({pipeline.name})", stage.id)
+            for pipeline in pipelines
+            for stage in pipeline.stages
+        ]
+    if one.name == "deal_currency_code":
+        return [(code, code) for code in portal.world.rates]
+    if one.name == "hs_analytics_source":
+        return [(name, name.upper().replace(" ", "_")) for name in SOURCES if name]
+    return [(value.replace("_", " ").capitalize(), value) for value in one.options]
+
+
+def custom_property(field: CustomField) -> Property:
+    """The property that a field of the workspace is."""
     key = field.key
-    wire_type, field_type = _CUSTOM_TYPES[field.type]
-    unique = {"hasUniqueValue": True} if field.extra.get("hasUniqueValue") else None
+    # A field that was made through the API says itself what it is on the wire.
+    wire_type, field_type = field.extra.get("wire") or _CUSTOM_TYPES[field.type]
+    unique = {"hasUniqueValue": True} if field.extra.get("hasUniqueValue") else {}
     return Property(
         field.id,
         field.label,
         wire_type,
         field_type,
         lambda row, _: _unless_empty(row.custom.get(key)),
-        more=unique,
+        more={**field.extra.get("said", {}), **unique},
         custom=field,
     )
 

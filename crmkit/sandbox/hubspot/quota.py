@@ -33,6 +33,8 @@ TIERS = {
     "increase": Tier(250, 2_000_000, 200, 1_000_000),
 }
 MARKETPLACE_BURST = 110
+# Not documented: from about this many write batches in a second on, HubSpot locks the objects (inferred).
+WRITE_BATCHES_PER_SECOND, LOCK_SECONDS = 10, 2.0
 SEARCHES_PER_SECOND = 5
 
 
@@ -77,6 +79,8 @@ class Quota:
         self.install = RollingWindow(MARKETPLACE_BURST, 10, seconds)
         self.links = RollingWindow(tier.link_burst, 10, seconds)
         self.searches = RollingWindow(SEARCHES_PER_SECOND, 1, seconds)
+        self._batches = RollingWindow(WRITE_BATCHES_PER_SECOND, 1, seconds)
+        self._locked_until, self._seconds = float("-inf"), seconds
         self.day = Day(tier.daily, zone, clock)
         self.link_day = Day(tier.link_daily, zone, clock)
 
@@ -105,6 +109,15 @@ class Quota:
         if not oauth:
             self.day.take()
         return None
+
+    def locked(self, *, batch: bool) -> bool:
+        """Whether a write meets a lock; too many batches in a second bring one about."""
+        if self._seconds() < self._locked_until:
+            return True
+        if batch and self._batches.take():
+            self._locked_until = self._seconds() + LOCK_SECONDS
+            return True
+        return False
 
     def headers(self, *, links: bool, oauth: bool) -> dict[str, str]:
         """What an answer says about the limits; search says nothing."""

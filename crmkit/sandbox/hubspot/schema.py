@@ -13,8 +13,7 @@ from crmkit.sandbox.hubspot.answers import flag, invalid, read_body, refuse, rep
 from crmkit.sandbox.hubspot.catalogue import Property
 from crmkit.sandbox.hubspot.kinds import ObjectType, object_type
 from crmkit.sandbox.hubspot.portal import Portal
-from crmkit.sandbox.hubspot.properties import all_properties, find_property
-from crmkit.sandbox.names import SOURCES
+from crmkit.sandbox.hubspot.properties import all_properties, custom_property, find_property, options_of
 
 _GROUPS: Mapping[str, tuple[str, str]] = {
     "deals": ("dealinformation", "Deal information"),
@@ -46,9 +45,15 @@ class Schema:
         """All properties of an object type, without pages."""
         one_type = self._type(request)
         if flag(request, "archived"):
-            return reply({"results": []})
+            gone = self.portal.archived_fields[one_type.kind].values() if one_type.kind else ()
+            told = [definition(self.portal, one_type, custom_property(field)) for field in gone]
+            return reply({"results": [one | {"archived": True} for one in told]})
         return reply(
-            {"results": [self._definition(one_type, one) for one in all_properties(self.portal, one_type)]}
+            {
+                "results": [
+                    definition(self.portal, one_type, one) for one in all_properties(self.portal, one_type)
+                ]
+            }
         )
 
     async def property(self, request: Request) -> Response:
@@ -57,7 +62,7 @@ class Schema:
         found = find_property(self.portal, one_type, name)
         if found is None:
             refuse(404, f'Property "{name}" does not exist', "OBJECT_NOT_FOUND")
-        return reply(self._definition(one_type, found))
+        return reply(definition(self.portal, one_type, found))
 
     async def batch_read(self, request: Request) -> Response:
         """Several properties; those that do not exist are told beside the results."""
@@ -69,7 +74,7 @@ class Schema:
         names = [str(one["name"]) for one in inputs]
         found = {name: find_property(self.portal, one_type, name) for name in names}
         missing = [name for name, one in found.items() if one is None]
-        results = [self._definition(one_type, one) for one in found.values() if one is not None]
+        results = [definition(self.portal, one_type, one) for one in found.values() if one is not None]
         answer: dict[str, Any] = {"status": "COMPLETE", "results": results}
         if missing:
             errors = [
@@ -87,12 +92,15 @@ class Schema:
 
     async def groups(self, request: Request) -> Response:
         """The property groups of an object type."""
-        return reply({"results": [_group(self._type(request))]})
+        one_type = self._type(request)
+        own = self.portal.groups.get(one_type.plural, {})
+        return reply({"results": [_group(one_type), *own.values()]})
 
     async def group(self, request: Request) -> Response:
         """One property group."""
-        found = _group(self._type(request))
-        if found["name"] != request.path_params["group"]:
+        one_type, name = self._type(request), request.path_params["group"]
+        found = find_group(self.portal, one_type, name)
+        if found is None:
             refuse(404, "resource not found")
         return reply(found)
 
@@ -101,61 +109,51 @@ class Schema:
         self.portal.require(f"crm.objects.{found.scope}.read", f"crm.schemas.{found.scope}.read")
         return found
 
-    def _definition(self, one_type: ObjectType, one: Property) -> dict[str, Any]:
-        own = one.custom is None
-        read_only = one.calculated
-        return {
-            "updatedAt": _MADE,
-            "createdAt": _MADE,
-            "name": one.name,
-            "label": one.label,
-            "type": one.type,
-            "fieldType": one.field_type,
-            "description": "",
-            "groupName": _GROUPS[one_type.plural][0],
-            "options": self._options(one),
-            "displayOrder": -1,
-            "calculated": read_only and one.field_type.startswith("calculation"),
-            "externalOptions": False,
-            "archived": False,
-            "hasUniqueValue": False,
-            "hidden": False,
-            "hubspotDefined": own,
-            "modificationMetadata": {
-                "archivable": not own,
-                "readOnlyDefinition": own,
-                "readOnlyOptions": own,
-                "readOnlyValue": read_only,
-            },
-            "formField": not read_only,
-            "dataSensitivity": "non_sensitive",
-            **(one.more or {}),
-        }
 
-    def _options(self, one: Property) -> list[dict[str, Any]]:
-        pipelines = self.portal.world.pipelines.values()
-        if one.custom is not None:
-            return _list((option.label, option.id) for option in one.custom.options)
-        if one.name == "pipeline":
-            return _list((pipeline.name, pipeline.id) for pipeline in pipelines)
-        if one.name == "dealstage":
-            return _list(
-                (f"{stage.name} ({pipeline.name})", stage.id)
-                for pipeline in pipelines
-                for stage in pipeline.stages
-            )
-        if one.name == "deal_currency_code":
-            return _list((code, code) for code in self.portal.world.rates)
-        if one.name == "hs_analytics_source":
-            return _list((name, name.upper().replace(" ", "_")) for name in SOURCES if name)
-        return []
+def definition(portal: Portal, one_type: ObjectType, one: Property) -> dict[str, Any]:
+    """A property as answers define it."""
+    own = one.custom is None
+    read_only = one.calculated
+    return {
+        "updatedAt": _MADE,
+        "createdAt": _MADE,
+        "name": one.name,
+        "label": one.label,
+        "type": one.type,
+        "fieldType": one.field_type,
+        "description": "",
+        "groupName": _GROUPS[one_type.plural][0],
+        "options": _options(options_of(portal, one)),
+        "displayOrder": -1,
+        "calculated": read_only and one.field_type.startswith("calculation"),
+        "externalOptions": False,
+        "archived": False,
+        "hasUniqueValue": False,
+        "hidden": False,
+        "hubspotDefined": own,
+        "modificationMetadata": {
+            "archivable": not own,
+            "readOnlyDefinition": own,
+            "readOnlyOptions": own,
+            "readOnlyValue": read_only,
+        },
+        "formField": not read_only,
+        "dataSensitivity": "non_sensitive",
+        **(one.more or {}),
+    }
 
 
-def _list(pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+def _options(pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
     return [
         {"label": label, "value": value, "displayOrder": order, "hidden": False, "description": ""}
         for order, (label, value) in enumerate(pairs)
     ]
+
+
+def find_group(portal: Portal, one_type: ObjectType, name: str) -> dict[str, Any] | None:
+    """The property group of this name: HubSpot's own, or one that was made."""
+    own = _group(one_type)
+    return own if own["name"] == name else portal.groups.get(one_type.plural, {}).get(name)
 
 
 def _group(one_type: ObjectType) -> dict[str, Any]:
