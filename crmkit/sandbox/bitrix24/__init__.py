@@ -3,7 +3,11 @@
 Read `app` (address, credentials, limits), `portal` (one call and what it may
 see), `batch`, then the methods: `records` and `lists` (deals, companies,
 contacts in both dialects), `directory` (pipelines, stages, users, currencies),
-`timeline` (stage history, comments, activities) and `metadata` (field lists).
+`timeline` (stage history, comments, links), `activities` and `metadata` (field lists).
+Writing: `values` (what one value becomes), `drafts` (what a call changes of a
+row), `saving` (defaults, stages, automation), `writes` and `imports`, then
+`links`, `communications`, `notes`, `todos`, `merging`, and for the
+administrator `structure`, `userfields` and `currencies`.
 Facts: https://apidocs.bitrix24.com and measurements named where they are used.
 """
 

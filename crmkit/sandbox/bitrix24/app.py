@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -23,19 +24,21 @@ from crmkit.sandbox.bitrix24.auth import (
     token_answer,
 )
 from crmkit.sandbox.bitrix24.batch import method_name, run_batch
-from crmkit.sandbox.bitrix24.methods import run
+from crmkit.sandbox.bitrix24.methods import WRITES, run
 from crmkit.sandbox.bitrix24.php import parse_query
 from crmkit.sandbox.bitrix24.portal import UNSET, Answer, Failure, Portal
 from crmkit.sandbox.bitrix24.seed import bitrix24_seed
 from crmkit.sandbox.bitrix24.work import Work
 from crmkit.sandbox.faults import CallKind
 from crmkit.sandbox.limits import LeakyBucket
+from crmkit.sandbox.rows import Kind
 from crmkit.sandbox.vendor import VendorSeed
 from crmkit.sandbox.wire import Refusal, Settings, json_reply, read_json
 from crmkit.sandbox.world import World
 
 _BUCKETS = {"standard": (50, 2), "enterprise": (250, 5)}
-_WRITING = ("add", "update", "delete", "set", "import", "batchimport", "mergebatch")
+_WRITING = frozenset(method.rpartition(".")[2] for method in WRITES)
+_COMMAND = re.compile(rb"\.(" + "|".join(sorted(_WRITING)).encode() + rb")(?:\?|%3f)")
 # https://apidocs.bitrix24.com/error-codes.html
 _REFUSALS: Mapping[str, tuple[int, str]] = {
     "PAYMENT_REQUIRED": (401, "Payment required"),
@@ -57,6 +60,11 @@ class Bitrix24App(VendorApp):
     bucket), `operating_seconds` (what a call costs of the work limit; a number, or one per method),
     `filter_shift_hours` (contract 4.3), `refuse` (an error code that answers every call), `refuse_token`
     (the same for the token endpoint), `moved_to` (a host name: calls to any other are redirected to it).
+
+    For writes: `read_only`, `may_import`, `stage_rights` (rights; false, true and true unless said),
+    `max_categories`, `required_from_stage` (field names by stage id), `robots` (by stage id, what a robot
+    edits right after a deal got there), `ignores_empty_lists` (contract 4.5), `recalculates_amounts`
+    (without `isManualOpportunity` an amount becomes that of the product rows: 0).
     """
 
     name = "bitrix24"
@@ -109,9 +117,8 @@ class Bitrix24App(VendorApp):
             return "token"
         method = method_name(path.rstrip("/").rpartition("/")[2])
         if method == "batch":
-            said = body.lower()
-            writes = any(f".{word}?".encode() in said or f".{word}%3f".encode() in said for word in _WRITING)
-            return "write" if writes else "list"
+            said = body.lower() + request.scope["query_string"].lower()
+            return "write" if _COMMAND.search(said) else "list"
         last = method.rpartition(".")[2]
         if last in _WRITING:
             return "write"
@@ -159,6 +166,22 @@ class Bitrix24App(VendorApp):
         """Only GET and POST are understood."""
         return _refused(Failure("ERROR_METHOD_NOT_FOUND", "Method not found!", 404))
 
+    def restore(self, kind: Kind, row_id: str) -> str:
+        """Take a record out of the recycle bin, which only a person can do; it gets a new id.
+
+        Raises:
+            LookupError: It is not there.
+        """
+        world = self.world
+        gone = next((one for one in reversed(world.deleted) if (one.kind, one.id) == (kind, row_id)), None)
+        if gone is None:
+            raise LookupError(f"there is no {kind} {row_id} in the recycle bin")
+        world.deleted.remove(gone)
+        columns = {
+            name: getattr(gone.row, name) for name in gone.row.__slots__ if name not in {"id", "modified"}
+        }
+        return str(world.create(kind, **columns).id)
+
     async def call(self, request: Request) -> Response:
         """One call of a method, or a batch of them."""
         began = perf_counter()
@@ -175,7 +198,7 @@ class Bitrix24App(VendorApp):
                 self.work.check(method)
                 self.requests.note(method)
                 answer = run(self.portal, method, params, caller)
-                self.work.charge(method)
+                self.work.charge(method, answer.units)
         except Failure as failure:
             raise Refusal(_refused(failure)) from failure
         return json_reply(_envelope(answer, self.work.time(method, began)))

@@ -56,7 +56,7 @@ def run_batch(
             if halt:
                 break
             continue
-        work.charge(method)
+        work.charge(method, answer.units)
         results[key] = answer.result
         if answer.total not in (UNSET, None):
             totals[key] = answer.total

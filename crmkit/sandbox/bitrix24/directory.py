@@ -29,22 +29,23 @@ _CURRENCY_NAMES = {"EUR": "Euro", "USD": "United States Dollar", "GBP": "Pound",
 
 def category_list(portal: Portal, params: Mapping[str, Any]) -> Answer:
     """`crm.category.list`: all at once, in order of `sort`, the default pipeline 0 among them."""
-    _deal_type(params)
+    deal_type(params)
     ordered = sorted(portal.world.pipelines.values(), key=lambda pipeline: (pipeline.order, int(pipeline.id)))
-    rows = [_category(pipeline) for pipeline in ordered if not pipeline.archived]
+    rows = [category_row(pipeline) for pipeline in ordered if not pipeline.archived]
     return Answer({"categories": rows}, len(rows))
 
 
 def category_get(portal: Portal, params: Mapping[str, Any]) -> Answer:
     """`crm.category.get`."""
-    _deal_type(params)
+    deal_type(params)
     pipeline = portal.world.pipelines.get(str(whole(need(params, "id"))))
     if pipeline is None:
         raise Failure("NOT_FOUND", "Element not found")
-    return Answer({"category": _category(pipeline)})
+    return Answer({"category": category_row(pipeline)})
 
 
-def _deal_type(params: Mapping[str, Any]) -> None:
+def deal_type(params: Mapping[str, Any]) -> None:
+    """Refuse every kind but deals, which alone have pipelines here."""
     number = whole(need(params, "entityTypeId"))
     if number != 2:
         known = number in ENTITY_KINDS
@@ -52,7 +53,8 @@ def _deal_type(params: Mapping[str, Any]) -> None:
         raise Failure("ENTITY_TYPE_NOT_SUPPORTED" if known else "NOT_FOUND", text)
 
 
-def _category(pipeline: Pipeline) -> dict[str, Any]:
+def category_row(pipeline: Pipeline) -> dict[str, Any]:
+    """A pipeline on the wire."""
     default = pipeline.id == "0"
     row: dict[str, Any] = {
         "id": int(pipeline.id),
@@ -155,6 +157,7 @@ def _stage_row(pipeline: Pipeline, stage: Stage, place: int) -> dict[str, Any]:
     meaning = "apology" if stage.extra.get("apology") else _MEANINGS[stage.outcome]
     return {
         **_status_row(str(row_id), directory_of(pipeline.id), stage.id, stage.name, place),
+        "SORT": str(stage.extra.get("sort", (place + 1) * 10)),
         "NAME_INIT": stage.extra.get("initial", "") if stage.extra.get("system") else "",
         "SYSTEM": "Y" if stage.extra.get("system") else "N",
         "CATEGORY_ID": None if pipeline.id == "0" else pipeline.id,

@@ -12,6 +12,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from crmkit.sandbox.bitrix24.channels import KEPT, channels, has_email, old_channel
+from crmkit.sandbox.bitrix24.indexes import Index
 from crmkit.sandbox.bitrix24.portal import AHEAD, ENTITY_KINDS, Portal, day_stamp, number, stamp
 from crmkit.sandbox.rows import CustomField, Kind
 from crmkit.sandbox.seed import KEY_FIELD
@@ -35,28 +37,33 @@ _USER_TYPES = {
     "multiselect": "enumeration",
     "checkbox": "boolean",
 }
-# Columns that the seed's worlds know nothing of: present on the wire, and empty.
+CONTACT_SORTS = f"{KEPT}contactSorts"
+COMPANY_IDS = f"{KEPT}companyIds"
+ORIGINATOR_ID, ORIGIN_ID = f"{KEPT}originatorId", f"{KEPT}originId"
+# Columns that the seed's worlds know nothing of: present on the wire, and empty until somebody writes them.
 _BLANK = (
     "leadId:LEAD_ID:crm_lead additionalInfo:ADDITIONAL_INFO:string sourceDescription:SOURCE_DESCRIPTION:text "
     "utmSource:UTM_SOURCE:string utmMedium:UTM_MEDIUM:string utmCampaign:UTM_CAMPAIGN:string "
-    "utmContent:UTM_CONTENT:string utmTerm:UTM_TERM:string webformId::integer"
+    "utmContent:UTM_CONTENT:string utmTerm:UTM_TERM:string webformId::integer:-"
 )
 _BLANK_DEAL = (
-    "quoteId:QUOTE_ID:crm_quote productId::string comments:COMMENTS:text locationId:LOCATION_ID:location "
-    "dateCreateShort::datetime dateModifyShort::datetime begindateShort::datetime closedateShort::datetime "
-    "eventDate::datetime eventDateShort::datetime eventId::crm_status eventDescription::text "
-    "searchContent::text orderStage::string isWork::boolean isWon::boolean isLose::boolean "
-    "receivedAmount::string lostAmount::string hasProducts::boolean"
+    "quoteId:QUOTE_ID:crm_quote productId::string:- comments:COMMENTS:text locationId:LOCATION_ID:location "
+    "dateCreateShort::datetime:- dateModifyShort::datetime:- begindateShort::datetime:- "
+    "closedateShort::datetime:- eventDate::datetime:- eventDateShort::datetime:- eventId::crm_status:- "
+    "eventDescription::text:- searchContent::text:- orderStage::string:- isWork::boolean:- "
+    "isWon::boolean:- isLose::boolean:- receivedAmount::string:- lostAmount::string:- hasProducts::boolean:-"
 )
-_BLANK_PERSON = "comments:COMMENTS:text originVersion:ORIGIN_VERSION:string searchContent::text address::text"
+_BLANK_PERSON = (
+    "comments:COMMENTS:text originVersion:ORIGIN_VERSION:string searchContent::text:- address::text:-"
+)
 _BLANK_CONTACT = (
     "secondName:SECOND_NAME:string photo:PHOTO:file post:POST:string birthdate:BIRTHDATE:date "
-    "honorific:HONORIFIC:crm_status shortName::string login::string"
+    "honorific:HONORIFIC:crm_status shortName::string:- login::string:-"
 )
 _BLANK_COMPANY = (
-    "logo:LOGO:file addressLegal:ADDRESS_LEGAL:text bankingDetails:BANKING_DETAILS:string "
+    "logo:LOGO:file addressLegal:ADDRESS_LEGAL:text:- bankingDetails:BANKING_DETAILS:string "
     "industry:INDUSTRY:crm_status revenue:REVENUE:double employees:EMPLOYEES:crm_status "
-    "ufLogo::file ufStamp::file"
+    "ufLogo::file:- ufStamp::file:-"
 )
 
 
@@ -79,6 +86,11 @@ class Field:
     multi: bool = False
     dynamic: CustomField | None = None
     hidden: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every row reads the same here."""
+        return isinstance(self.raw, _Always)
 
     def universal(self) -> Get:
         """What writes the field the way `crm.item.*` does."""
@@ -135,14 +147,30 @@ _OLD: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def fields_of(portal: Portal, kind: Kind) -> tuple[Field, ...]:
+class Fields(tuple[Field, ...]):
+    """The fields of a kind; equal to itself alone, which makes it a cheap key."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def fields_of(portal: Portal, kind: Kind) -> Fields:
     """The fields of a kind, the workspace's own last."""
-    own = tuple(field for key, field in portal.world.fields[kind].items() if key != KEY_FIELD)
-    signature = tuple((field.id, field.type, field.options) for field in own)
-    known: tuple[Field, ...] = portal.once(
-        ("fields", kind, signature), lambda: (*_STANDARD[kind](portal), *(_own(field) for field in own))
-    )
-    return known
+    held = portal.world.fields[kind]
+    # Compared, not hashed: equal parts are the same ones, and this is asked several times per record.
+    signature = [(one.key, one.options, one.type, one.extra.get("revision")) for one in held.values()]
+    known: tuple[Any, Fields] | None = portal.memo.get(("fields", kind))
+    if known is None or known[0] != signature:
+        own = tuple(_own(field) for key, field in held.items() if key != KEY_FIELD)
+        known = portal.memo["fields", kind] = (signature, Fields((*_STANDARD[kind](portal), *own)))
+        # Former ones stay alive, so that no new one can get the number of a key in use.
+        portal.memo.setdefault("former fields", []).append(known[1])
+    return known[1]
 
 
 def by_name(portal: Portal, kind: Kind) -> Mapping[str, Field]:
@@ -178,8 +206,11 @@ def camel(legacy: str) -> str:
 
 
 def origin(row: Any) -> tuple[str | None, str | None]:
-    """Originator and origin id: our rows keep both under `crmkit_key`, with a slash between them."""
-    key = row.custom.get(KEY_FIELD)
+    """Originator and origin id, as written; the seed's rows keep both under `crmkit_key` with a slash."""
+    custom = row.custom
+    if ORIGIN_ID in custom or ORIGINATOR_ID in custom:
+        return custom.get(ORIGINATOR_ID), custom.get(ORIGIN_ID)
+    key = custom.get(KEY_FIELD)
     if not key:
         return None, None
     originator, slash, origin_id = str(key).rpartition("/")
@@ -187,15 +218,16 @@ def origin(row: Any) -> tuple[str | None, str | None]:
 
 
 def _own(own: CustomField) -> Field:
-    key, kind = own.key, _USER_TYPES[own.type]
-    numeric = own.type in {"picklist", "multiselect"}
+    key, kind = own.key, own.extra.get("user_type") or _USER_TYPES[own.type]
+    multi = bool(own.extra.get("multiple", own.type == "multiselect"))
+    numeric = kind == "enumeration" and not multi
 
     def raw(row: Any) -> Any:
         value = row.custom.get(key)
-        return int(value) if numeric and own.type == "picklist" and str(value).isdigit() else value
+        return int(value) if numeric and str(value).isdigit() else value
 
     type_ = {"boolean": "uf_boolean", "double": "uf_double"}.get(kind, kind)
-    return Field(camel(own.id), own.id, type_, raw, own.label, multi=own.type == "multiselect", dynamic=own)
+    return Field(camel(own.id), own.id, type_, raw, own.label, multi=multi, dynamic=own)
 
 
 def _number_of(name: str) -> Get:
@@ -218,13 +250,41 @@ def _user(name: str) -> Get:
     return raw
 
 
+class _Always:
+    """Reads the same from every row."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, row: Any) -> Any:
+        return self.value
+
+
 def _always(value: Any) -> Get:
-    return lambda row: value
+    return _Always(value)
+
+
+def _kept(name: str, default: Any = None) -> Get:
+    """What was written to a field that our rows have no word for."""
+    key = KEPT + name
+    return lambda row: row.custom.get(key, default)
 
 
 def _blank(rows: str) -> list[Field]:
+    """Fields from `name:OLD_NAME:type`, read-only with `:-` behind; what nobody can write stays empty."""
     described = (row.split(":") for row in rows.split())
-    return [Field(name, legacy, type_, _always(None)) for name, legacy, type_ in described]
+    return [
+        Field(
+            name,
+            legacy,
+            type_,
+            _always(None) if closed or type_ == "file" else _kept(name),
+            read_only=bool(closed),
+        )
+        for name, legacy, type_, *closed in described
+    ]
 
 
 def _common() -> list[Field]:
@@ -237,7 +297,7 @@ def _common() -> list[Field]:
             "updatedTime", "DATE_MODIFY", "datetime", lambda row: row.modified, "Modified on", read_only=True
         ),
         Field("assignedById", "ASSIGNED_BY_ID", "user", _user("owner_id"), "Responsible"),
-        Field("opened", "OPENED", "boolean", _always("Y"), "Available to everyone"),
+        Field("opened", "OPENED", "boolean", _kept("opened", "Y"), "Available to everyone"),
         Field("sourceId", "SOURCE_ID", "crm_status", _source, "Source"),
         Field("originatorId", "ORIGINATOR_ID", "string", lambda row: origin(row)[0], "External source"),
         Field("originId", "ORIGIN_ID", "string", lambda row: origin(row)[1], "Item ID in data source"),
@@ -246,16 +306,30 @@ def _common() -> list[Field]:
 
 
 def _source(row: Any) -> str | None:
+    written: str | None = row.custom.get(f"{KEPT}sourceId")
+    if written is not None:
+        return written
     source = getattr(row, "source", None)
     return None if source is None else SOURCE_IDS.get(source, "OTHER")
 
 
 def _first_visitor(row: Any) -> int:
-    return int((row.history[0].by_user_id if row.history else None) or 1)
+    return row.custom.get(f"{KEPT}createdBy") or int(
+        (row.history[0].by_user_id if row.history else None) or 1
+    )
 
 
 def _last_visitor(row: Any) -> int:
     return int((row.history[-1].by_user_id if row.history else None) or 1)
+
+
+def _mover(row: Any) -> int:
+    # Who an import named is right until the deal moves again.
+    return (len(row.history) == 1 and row.custom.get(f"{KEPT}movedBy")) or _last_visitor(row)
+
+
+def _editor(row: Any) -> int:
+    return row.custom.get(f"{KEPT}updatedBy") or _last_visitor(row)
 
 
 def _deal_fields(portal: Portal) -> list[Field]:
@@ -282,32 +356,38 @@ def _deal_fields(portal: Portal) -> list[Field]:
             read_only=True,
         ),
         Field("opportunity", "OPPORTUNITY", "double", lambda row: row.amount, "Amount"),
-        Field("isManualOpportunity", "IS_MANUAL_OPPORTUNITY", "boolean", _always("Y"), "Manual amount"),
-        Field("taxValue", "TAX_VALUE", "double", _always(Decimal(0)), "Tax"),
+        Field(
+            "isManualOpportunity",
+            "IS_MANUAL_OPPORTUNITY",
+            "boolean",
+            _kept("isManualOpportunity", "Y"),
+            "Manual amount",
+        ),
+        Field("taxValue", "TAX_VALUE", "double", _kept("taxValue", Decimal(0)), "Tax"),
         Field("currencyId", "CURRENCY_ID", "crm_currency", lambda row: row.currency, "Currency"),
         Field("probability", "PROBABILITY", "integer", _percent, "Probability, %"),
         Field("companyId", "COMPANY_ID", "crm_company", _number_of("company_id"), "Company"),
         Field("contactId", "CONTACT_ID", "crm_contact", _primary_contact, "Contact"),
         Field("contactIds", "", "crm_contact", _contact_ids, "Contacts", multi=True),
-        Field("begindate", "BEGINDATE", "date", lambda row: _portal_day(row.created), "Start date"),
+        Field("begindate", "BEGINDATE", "date", _begin, "Start date"),
         Field("closedate", "CLOSEDATE", "date", lambda row: row.expected_close, "Expected close date"),
         Field("movedTime", "MOVED_TIME", "datetime", lambda row: row.stage_entered, read_only=True),
-        Field("movedBy", "MOVED_BY_ID", "user", _last_visitor, read_only=True),
+        Field("movedBy", "MOVED_BY_ID", "user", _mover, read_only=True),
         Field("createdBy", "CREATED_BY_ID", "user", _first_visitor, "Created by", read_only=True),
-        Field("updatedBy", "MODIFY_BY_ID", "user", _last_visitor, "Modified by", read_only=True),
+        Field("updatedBy", "MODIFY_BY_ID", "user", _editor, "Modified by", read_only=True),
         Field("lastActivityTime", "LAST_ACTIVITY_TIME", "datetime", _last_activity, read_only=True),
         Field("lastActivityBy", "LAST_ACTIVITY_BY", "user", _last_visitor, read_only=True),
-        Field("typeId", "TYPE_ID", "crm_status", _always("SALE"), "Type"),
+        Field("typeId", "TYPE_ID", "crm_status", _kept("typeId", "SALE"), "Type"),
+        Field("isRecurring", "IS_RECURRING", "boolean", _kept("isRecurring", "N"), "Recurring deal"),
         *(
             Field(name, legacy, "boolean", _always("N"), read_only=True)
             for name, legacy in (
                 ("isNew", "IS_NEW"),
-                ("isRecurring", "IS_RECURRING"),
                 ("isReturnCustomer", "IS_RETURN_CUSTOMER"),
                 ("isRepeatedApproach", "IS_REPEATED_APPROACH"),
             )
         ),
-        Field("observers", "", "user", _always(()), "Observers", multi=True),
+        Field("observers", "", "user", _kept("observers", ()), "Observers", multi=True),
         *_blank(_BLANK_DEAL),
     ]
 
@@ -330,6 +410,11 @@ def _last_activity(row: Any) -> datetime:
     return row.last_activity or row.created  # type: ignore[no-any-return]
 
 
+def _begin(row: Any) -> date | None:
+    key = f"{KEPT}begindate"
+    return row.custom[key] or None if key in row.custom else _portal_day(row.created)
+
+
 def _portal_day(moment: datetime) -> date:
     return (moment + AHEAD).date()
 
@@ -337,16 +422,16 @@ def _portal_day(moment: datetime) -> date:
 def _person_fields() -> list[Field]:
     return [
         *_common(),
-        Field("createdBy", "CREATED_BY_ID", "user", _always(1), read_only=True),
-        Field("updatedBy", "MODIFY_BY_ID", "user", _always(1), read_only=True),
+        Field("createdBy", "CREATED_BY_ID", "user", _kept("createdBy", 1), read_only=True),
+        Field("updatedBy", "MODIFY_BY_ID", "user", _kept("updatedBy", 1), read_only=True),
         Field("lastActivityBy", "LAST_ACTIVITY_BY", "user", _always(1), read_only=True),
         Field("lastActivityTime", "LAST_ACTIVITY_TIME", "datetime", lambda row: row.modified, read_only=True),
         Field("hasImol", "HAS_IMOL", "boolean", _always("N"), read_only=True),
-        Field("observers", "", "user", _always(()), "Observers", multi=True),
+        Field("observers", "", "user", _kept("observers", ()), "Observers", multi=True),
         Field("categoryId", "", "crm_category", _always(0), read_only=True),
         *_blank(_BLANK_PERSON),
         *(
-            Field("", name, "crm_multifield", _channel(name), name.title(), multi=True, hidden=True)
+            Field("", name, "crm_multifield", old_channel(name), name.title(), multi=True, hidden=True)
             for name in ("PHONE", "EMAIL", "WEB", "IM", "LINK")
         ),
         Field("fm", "", "crm_multifield", channels, "Phones and e-mails", multi=True, hidden=True),
@@ -354,39 +439,56 @@ def _person_fields() -> list[Field]:
 
 
 def _contact_fields(portal: Portal) -> list[Field]:
-    del portal
+    def company_ids(row: Any) -> list[int]:
+        return [int(one) for one in companies_of(row) if one in portal.world.companies]
+
     return [
         *_person_fields(),
         Field("name", "NAME", "string", lambda row: row.first or None, "First name"),
         Field("lastName", "LAST_NAME", "string", lambda row: row.last or None, "Last name"),
-        Field("typeId", "TYPE_ID", "crm_status", _always("CLIENT"), "Contact type"),
+        Field("typeId", "TYPE_ID", "crm_status", _kept("typeId", "CLIENT"), "Contact type"),
         Field("companyId", "COMPANY_ID", "crm_company", _number_of("company_id"), "Company"),
-        Field("companyIds", "", "crm_company", _company_ids, "Companies", multi=True),
-        Field("export", "EXPORT", "boolean", _always("Y")),
+        Field("companyIds", "", "crm_company", company_ids, "Companies", multi=True),
+        Field("export", "EXPORT", "boolean", _kept("export", "Y")),
         Field("hasPhone", "HAS_PHONE", "boolean", lambda row: "Y" if row.phones else "N", read_only=True),
         Field("hasEmail", "HAS_EMAIL", "boolean", lambda row: "Y" if row.emails else "N", read_only=True),
         *_blank(_BLANK_CONTACT),
-        *_addresses(lambda row, name: None),
+        *_addresses(lambda row, name: row.custom.get(f"{KEPT}{name}")),
     ]
 
 
-def _company_ids(row: Any) -> list[int]:
-    return [] if row.company_id is None else [int(row.company_id)]
+def companies_of(row: Any) -> list[str]:
+    """The companies of a contact, the primary one first; our rows have a word for that one alone."""
+    first = () if row.company_id is None else (row.company_id,)
+    return list(dict.fromkeys((*first, *row.custom.get(COMPANY_IDS, ()))))
+
+
+def contacts_of(portal: Portal, company_id: str) -> list[str]:
+    """The contacts of a company, in order of id, whether or not it is their primary one."""
+    more: Index = portal.once(
+        "companies of contacts",
+        lambda: Index(portal.world, "contact", lambda row: row.custom.get(COMPANY_IDS, ())),
+    )
+    first = {contact.id for contact in portal.world.live.group("contact", "company_id", company_id)}
+    return sorted(first | more.ids(company_id), key=int)
 
 
 def _company_fields(portal: Portal) -> list[Field]:
     def contact_ids(row: Any) -> list[int]:
-        return [int(contact.id) for contact in portal.world.live.group("contact", "company_id", row.id)]
+        return [int(contact) for contact in contacts_of(portal, row.id)]
+
+    def currency(row: Any) -> str:
+        return row.custom.get(f"{KEPT}currencyId") or portal.world.base_currency
 
     return [
         *_person_fields(),
         Field("title", "TITLE", "string", lambda row: row.name, "Company name"),
-        Field("typeId", "COMPANY_TYPE", "crm_status", _always("CUSTOMER"), "Company type"),
-        Field("currencyId", "CURRENCY_ID", "crm_currency", _always(portal.world.base_currency), "Currency"),
+        Field("typeId", "COMPANY_TYPE", "crm_status", _kept("typeId", "CUSTOMER"), "Company type"),
+        Field("currencyId", "CURRENCY_ID", "crm_currency", currency, "Currency"),
         Field("contactIds", "", "crm_contact", contact_ids, "Contacts", multi=True),
-        Field("isMyCompany", "IS_MY_COMPANY", "boolean", _always("N")),
+        Field("isMyCompany", "IS_MY_COMPANY", "boolean", _kept("isMyCompany", "N")),
         Field("hasPhone", "HAS_PHONE", "boolean", lambda row: "Y" if row.phone else "N", read_only=True),
-        Field("hasEmail", "HAS_EMAIL", "boolean", _always("N"), read_only=True),
+        Field("hasEmail", "HAS_EMAIL", "boolean", has_email, read_only=True),
         *_blank(_BLANK_COMPANY),
         *_addresses(getattr),
     ]
@@ -406,34 +508,7 @@ def _addresses(read: Callable[[Any, str], Any]) -> list[Field]:
 
     filled = [Field("", legacy, "string", reader(name)) for legacy, name in pairs]
     empty = ("ADDRESS_2", "ADDRESS_REGION", "ADDRESS_PROVINCE", "ADDRESS_COUNTRY_CODE", "ADDRESS_LOC_ADDR_ID")
-    return [*filled, *(Field("", legacy, "string", _always(None)) for legacy in empty)]
-
-
-def channels(row: Any) -> list[dict[str, Any]]:
-    """The multi-fields of a company or contact in the universal shape; row ids never change."""
-    if hasattr(row, "emails"):
-        values = [("PHONE", phone) for phone in row.phones] + [("EMAIL", email) for email in row.emails]
-        base = 1
-    else:
-        values = [("PHONE", row.phone)] if row.phone else []
-        values += [("WEB", f"https://{row.domain}")] if row.domain else []
-        base = 11
-    return [
-        {"id": int(row.id) * 20 + base + place, "typeId": type_, "valueType": "WORK", "value": value}
-        for place, (type_, value) in enumerate(values)
-    ]
-
-
-def _channel(name: str) -> Get:
-    def old(row: Any) -> list[dict[str, str]] | None:
-        found = [
-            {"ID": str(one["id"]), "VALUE_TYPE": "WORK", "VALUE": one["value"], "TYPE_ID": name}
-            for one in channels(row)
-            if one["typeId"] == name
-        ]
-        return found or None
-
-    return old
+    return [*filled, *(Field("", legacy, "string", _kept(legacy)) for legacy in empty)]
 
 
 _STANDARD: Mapping[str, Callable[[Portal], list[Field]]] = {

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from crmkit.sandbox.bitrix24.fields import Field
+from crmkit.sandbox.bitrix24.fields import Field, origin
 from crmkit.sandbox.bitrix24.filters import Condition, Group, sort_value, test_of
+from crmkit.sandbox.bitrix24.indexes import Index
 from crmkit.sandbox.bitrix24.portal import UNSET, Portal, whole
 from crmkit.sandbox.rows import Kind
 
@@ -141,6 +142,8 @@ def _matching(portal: Portal, kind: Kind, rest: Group, lead: str) -> Sequence[An
 def _candidates(portal: Portal, kind: Kind, rest: Group, lead: str) -> tuple[Sequence[Any], bool]:
     """Few rows among which all that match are, and whether they are in order."""
     named = _names_rows(rest)
+    if named is None:
+        named = _of_origin(portal, kind, rest)
     if named is not None:
         table = portal.world.live.tables[kind]
         return [table[row_id] for row_id in named if row_id in table], False
@@ -163,6 +166,22 @@ def _names_rows(rest: Group) -> list[str] | None:
             if isinstance(part, Condition) and part.field.name == "id" and part.op in {"@", "="}:
                 return [str(value) for value in dict.fromkeys(part.values)]
     return None
+
+
+def _of_origin(portal: Portal, kind: Kind, rest: Group) -> list[str] | None:
+    """The ids that carry an origin id which the filter names: clients look 50 of them up after a crash."""
+    for part in () if rest.either else rest.parts:
+        if isinstance(part, Condition) and part.field.name == "originId" and part.op in {"@", "="}:
+            index: Index = portal.once(
+                ("origin ids", kind), lambda: Index(portal.world, kind, lambda row: _folded(origin(row)[1]))
+            )
+            if None not in part.values:
+                return [row_id for value in dict.fromkeys(part.values) for row_id in index.ids(value)]
+    return None
+
+
+def _folded(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value.casefold(),)
 
 
 def _sorted_rows(

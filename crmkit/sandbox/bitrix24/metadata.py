@@ -14,10 +14,10 @@ from crmkit.sandbox.bitrix24.php import as_map
 from crmkit.sandbox.bitrix24.portal import Answer, Failure, Portal
 from crmkit.sandbox.bitrix24.records import kind_of
 from crmkit.sandbox.rows import Kind
+from crmkit.sandbox.seed import KEY_FIELD
 
 _STATUS_TYPES = {"sourceId": "SOURCE", "stageId": "DEAL_STAGE"}
 _TYPE_DIRECTORIES = {"deal": "DEAL_TYPE", "contact": "CONTACT_TYPE", "company": "COMPANY_TYPE"}
-_FIRST_USER_FIELD = 6991
 
 
 def item_fields(portal: Portal, params: Mapping[str, Any]) -> Answer:
@@ -41,7 +41,7 @@ def _described(field: Field, kind: Kind) -> dict[str, Any]:
     type_ = field.type.removeprefix("uf_")
     described: dict[str, Any] = {
         "type": type_,
-        "isRequired": field.name == "title" and kind == "company",
+        "isRequired": _is_required(field, kind),
         "isReadOnly": field.read_only,
         "isImmutable": False,
         "isMultiple": field.multi,
@@ -59,6 +59,12 @@ def _described(field: Field, kind: Kind) -> dict[str, Any]:
     return described
 
 
+def _is_required(field: Field, kind: Kind) -> bool:
+    if field.dynamic is not None:
+        return bool(field.dynamic.extra.get("mandatory"))
+    return field.name == "title" and kind == "company"
+
+
 def _upper(name: str) -> str:
     return "".join(f"_{letter}" if letter.isupper() else letter for letter in name).upper()
 
@@ -69,7 +75,7 @@ def user_fields(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Answer
     if isinstance(params.get("filter"), str) and params["filter"]:
         raise Failure("", "Parameter 'filter' must be array.")
     language = said.pop("LANG", None)
-    rows = _user_field_rows(portal, kind)
+    rows = user_field_rows(portal, kind)
     for name, value in said.items():
         rows = [row for row in rows if str(row.get(name)) == str(value)]
     if language is not None:
@@ -82,7 +88,7 @@ def user_fields(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Answer
 
 def user_field(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Answer:
     """`crm.deal.userfield.get`: labels in every language."""
-    for row in _user_field_rows(portal, kind):
+    for row in user_field_rows(portal, kind):
         if row["ID"] == str(params.get("id")):
             title = next(f.title for f in fields_of(portal, kind) if f.legacy == row["FIELD_NAME"])
             label = {"de": title, "en": title}
@@ -90,22 +96,32 @@ def user_field(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Answer:
     raise Failure("", "The entity with this ID is not found.")
 
 
-def _user_field_rows(portal: Portal, kind: Kind) -> list[dict[str, Any]]:
+def number_fields(portal: Portal, kind: Kind) -> None:
+    """Give an id to each custom field that has none; it stays when others are added or deleted."""
+    for field in portal.world.fields[kind].values():
+        if field.key != KEY_FIELD and "row_id" not in field.extra:
+            field.extra["row_id"] = portal.user_field_id(kind)
+
+
+def user_field_rows(portal: Portal, kind: Kind) -> list[dict[str, Any]]:
+    """The custom fields of a kind in the words of `crm.deal.userfield.list`."""
+    number_fields(portal, kind)
     rows = []
     for place, field in enumerate(field for field in fields_of(portal, kind) if field.dynamic):
+        extra = field.dynamic.extra if field.dynamic is not None else {}
         row: dict[str, Any] = {
-            "ID": str(_FIRST_USER_FIELD + place * 2),
+            "ID": str(extra["row_id"]),
             "ENTITY_ID": f"CRM_{kind.upper()}",
             "FIELD_NAME": field.legacy,
             "USER_TYPE_ID": field.type.removeprefix("uf_"),
-            "XML_ID": None,
-            "SORT": str(100 * (place + 1)),
+            "XML_ID": extra.get("XML_ID"),
+            "SORT": extra.get("SORT", str(100 * (place + 1))),
             "MULTIPLE": "Y" if field.multi else "N",
-            "MANDATORY": "N",
-            "SHOW_FILTER": "N",
-            "SHOW_IN_LIST": "Y",
-            "EDIT_IN_LIST": "Y",
-            "IS_SEARCHABLE": "N",
+            "MANDATORY": extra.get("MANDATORY", "N"),
+            "SHOW_FILTER": extra.get("SHOW_FILTER", "N"),
+            "SHOW_IN_LIST": extra.get("SHOW_IN_LIST", "Y"),
+            "EDIT_IN_LIST": extra.get("EDIT_IN_LIST", "Y"),
+            "IS_SEARCHABLE": extra.get("IS_SEARCHABLE", "N"),
             "SETTINGS": [],
         }
         if field.dynamic is not None and field.dynamic.options:

@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from crmkit.sandbox.bitrix24 import directory, metadata, people, records, timeline
+from crmkit.sandbox.bitrix24 import (
+    activities,
+    currencies,
+    directory,
+    imports,
+    links,
+    merging,
+    metadata,
+    notes,
+    people,
+    records,
+    structure,
+    timeline,
+    todos,
+    userfields,
+    writes,
+)
 from crmkit.sandbox.bitrix24.portal import Answer, Caller, Failure, Portal
 from crmkit.sandbox.rows import Kind
 
 Method = Callable[[Portal, Mapping[str, Any], Caller], Answer]
 
 # These take their parameters under their exact names; all others under any mixture of capitals (inferred).
-_EXACT = ("crm.item.", "crm.category.")
+_EXACT = ("crm.item.", "crm.category.", "crm.timeline.comment.add")
+_UNIVERSAL = ("crm.item.", "crm.category.")
 _USER_SCOPES = ("user", "user_basic", "user_brief")
 
 
@@ -28,6 +45,7 @@ def run(portal: Portal, method: str, params: Mapping[str, Any], caller: Caller) 
     if found is None:
         raise Failure("ERROR_METHOD_NOT_FOUND", "Method not found!", 404)
     _check_scope(portal, method)
+    _check_writing(portal, method)
     if not method.startswith(_EXACT):
         params = {name.lower(): value for name, value in params.items()}
     return found(portal, params, caller)
@@ -40,8 +58,18 @@ def _check_scope(portal: Portal, method: str) -> None:
         text = "The request requires higher privileges than provided by the access token"
         raise Failure("insufficient_scope", text, 403)
     if family == "crm" and not portal.setting("crm_access", True):
-        universal = method.startswith(_EXACT)
-        raise Failure("ACCESS_DENIED" if universal else "", "Access denied.")
+        raise _denied(method)
+
+
+def _check_writing(portal: Portal, method: str) -> None:
+    if method in WRITES and portal.setting("read_only", False):
+        raise _denied(method)
+    if method in _ADMINS and not portal.setting("admin", True):
+        raise _denied(method)
+
+
+def _denied(method: str) -> Failure:
+    return Failure("ACCESS_DENIED" if method.startswith(_UNIVERSAL) else "", "Access denied.")
 
 
 def _plain(method: Callable[[Portal, Mapping[str, Any]], Answer]) -> Method:
@@ -54,6 +82,16 @@ def _of(kind: Kind, method: Callable[[Portal, Kind, Mapping[str, Any]], Answer])
 
 def _fields(kind: Kind) -> Method:
     return lambda portal, params, caller: metadata.old_fields(portal, kind)
+
+
+def _writes_of(kind: Kind, method: Callable[[Portal, Kind, Mapping[str, Any], Caller], Answer]) -> Method:
+    return lambda portal, params, caller: method(portal, kind, params, caller)
+
+
+def _links(
+    side: links.Side, method: Callable[[Portal, links.Side, Mapping[str, Any], Caller], Answer]
+) -> Method:
+    return lambda portal, params, caller: method(portal, side, params, caller)
 
 
 def _scope(portal: Portal, params: Mapping[str, Any], caller: Caller) -> Answer:
@@ -82,7 +120,58 @@ def _app_info(portal: Portal, params: Mapping[str, Any], caller: Caller) -> Answ
 
 _KINDS: tuple[Kind, ...] = ("deal", "company", "contact")
 
+_STRUCTURE: Mapping[str, Method] = {
+    "crm.category.add": structure.category_add,
+    "crm.category.update": structure.category_update,
+    "crm.category.delete": structure.category_delete,
+    "crm.status.add": structure.status_add,
+    "crm.status.update": structure.status_update,
+    "crm.status.delete": structure.status_delete,
+    **{f"crm.{kind}.userfield.add": _writes_of(kind, userfields.field_add) for kind in _KINDS},
+    **{f"crm.{kind}.userfield.update": _writes_of(kind, userfields.field_update) for kind in _KINDS},
+    **{f"crm.{kind}.userfield.delete": _writes_of(kind, userfields.field_delete) for kind in _KINDS},
+    "crm.currency.add": currencies.currency_add,
+    "crm.currency.update": currencies.currency_update,
+    "crm.currency.delete": currencies.currency_delete,
+}
+_LINKS: Mapping[str, Method] = {
+    f"crm.{side.owner}.{side.other}.{name}": _links(side, method)
+    for side in links.SIDES
+    for name, method in (
+        ("add", links.link_add),
+        ("delete", links.link_delete),
+        ("items.set", links.links_set),
+        ("items.delete", links.links_delete),
+    )
+}
+WRITES: Mapping[str, Method] = {
+    "crm.item.add": writes.item_add,
+    "crm.item.update": writes.item_update,
+    "crm.item.delete": writes.item_delete,
+    "crm.item.import": imports.item_import,
+    "crm.item.batchimport": imports.item_batch_import,
+    **{f"crm.{kind}.add": _writes_of(kind, writes.old_add) for kind in _KINDS},
+    **{f"crm.{kind}.update": _writes_of(kind, writes.old_update) for kind in _KINDS},
+    **{f"crm.{kind}.delete": _writes_of(kind, writes.old_delete) for kind in _KINDS},
+    **_LINKS,
+    **_STRUCTURE,
+    "crm.timeline.comment.add": notes.comment_add,
+    "crm.timeline.comment.update": notes.comment_update,
+    "crm.timeline.comment.delete": notes.comment_delete,
+    "crm.activity.todo.add": todos.todo_add,
+    "crm.activity.todo.update": todos.todo_update,
+    "crm.activity.todo.updatedeadline": todos.todo_deadline,
+    "crm.activity.todo.updatedescription": todos.todo_description,
+    "crm.activity.todo.updateresponsibleuser": todos.todo_responsible,
+    "crm.activity.todo.updatecolor": todos.todo_colour,
+    "crm.activity.delete": todos.activity_delete,
+    "crm.entity.mergebatch": merging.merge_batch,
+}
+# Stages, pipelines, custom fields and currencies are the administrator's.
+_ADMINS = frozenset(_STRUCTURE)
+
 METHODS: Mapping[str, Method] = {
+    **WRITES,
     "crm.item.list": _plain(records.item_list),
     "crm.item.get": _plain(records.item_get),
     "crm.item.fields": _plain(metadata.item_fields),
@@ -100,8 +189,8 @@ METHODS: Mapping[str, Method] = {
     "crm.stagehistory.list": _plain(timeline.stage_history),
     "crm.timeline.comment.list": _plain(timeline.comment_list),
     "crm.timeline.comment.get": _plain(timeline.comment_get),
-    "crm.activity.list": _plain(timeline.activity_list),
-    "crm.activity.get": _plain(timeline.activity_get),
+    "crm.activity.list": _plain(activities.activity_list),
+    "crm.activity.get": _plain(activities.activity_get),
     "crm.deal.contact.items.get": _plain(timeline.deal_contacts),
     "crm.contact.company.items.get": _plain(timeline.contact_companies),
     "crm.company.contact.items.get": _plain(timeline.company_contacts),

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from crmkit.sandbox.bitrix24.channels import channels
 from crmkit.sandbox.bitrix24.directory import paged
-from crmkit.sandbox.bitrix24.fields import channels
 from crmkit.sandbox.bitrix24.php import as_list, as_map, truth
 from crmkit.sandbox.bitrix24.portal import Answer, Caller, Failure, Portal, stamp
 from crmkit.sandbox.rows import Kind, User

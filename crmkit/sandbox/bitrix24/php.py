@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus
@@ -25,17 +25,26 @@ def parse_query(text: str) -> Mapping[str, Any]:
         if not pair:
             continue
         name, _, value = pair.partition("=")
-        name = unquote_plus(name)
-        cut = name.find("[") if name.endswith("]") else -1
-        head = name if cut <= 0 else name[:cut]
-        path = [head.replace(".", "_").replace(" ", "_")]
-        if cut > 0:
-            path += _PARTS.findall(name[cut:])
-        _place(found, path, unquote_plus(value))
+        path = _path(name)
+        if "%" in value or "+" in value:
+            value = unquote_plus(value)
+        if len(path) == 1:
+            found[path[0]] = value
+        else:
+            _place(found, path, value)
     return found
 
 
-def _place(target: dict[str, Any], path: list[str], value: str) -> None:
+@lru_cache(maxsize=4096)
+def _path(name: str) -> tuple[str, ...]:
+    name = unquote_plus(name)
+    cut = name.find("[") if name.endswith("]") else -1
+    head = name if cut <= 0 else name[:cut]
+    inner = _PARTS.findall(name[cut:]) if cut > 0 else ()
+    return (head.replace(".", "_").replace(" ", "_"), *inner)
+
+
+def _place(target: dict[str, Any], path: Sequence[str], value: str) -> None:
     for step in path[:-1]:
         key = step or _next_index(target)
         inner = target.get(key)
@@ -51,16 +60,16 @@ def _next_index(target: Mapping[str, Any]) -> str:
 
 def as_list(value: Any) -> list[Any]:
     """A list from what may be a list, a mapping from indices, one value or nothing."""
-    if isinstance(value, Mapping):
-        return list(value.values())
     if isinstance(value, list):
         return value
+    if isinstance(value, Mapping):
+        return list(value.values())
     return [] if value is None else [value]
 
 
 def as_map(value: Any) -> dict[str, Any]:
     """A mapping from what may be a mapping, a list or nothing."""
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         return dict(value)
     return {str(index): item for index, item in enumerate(value)} if isinstance(value, list) else {}
 
@@ -90,8 +99,11 @@ def fill_references(value: Any, results: Mapping[str, Any]) -> Any:
         if whole:
             return _resolve(whole[1], results)
         return _REFERENCE.sub(lambda match: _as_text(_resolve(match[1], results)), value)
-    if isinstance(value, Mapping):
-        return {key: fill_references(inner, results) for key, inner in value.items()}
+    if isinstance(value, dict):
+        return {
+            key: inner if type(inner) is str and "$result" not in inner else fill_references(inner, results)
+            for key, inner in value.items()
+        }
     if isinstance(value, list):
         return [fill_references(inner, results) for inner in value]
     return value

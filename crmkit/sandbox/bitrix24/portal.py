@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from typing import Any, Final
 
 from crmkit.sandbox.bitrix24.seed import OFFSET_HOURS
+from crmkit.sandbox.clock import counting_ids
 from crmkit.sandbox.wire import Settings
 from crmkit.sandbox.world import World
 
@@ -19,6 +20,7 @@ _SUFFIX = f"+{OFFSET_HOURS:02}:00"
 ENTITY_KINDS: Mapping[int, str] = {2: "deal", 3: "contact", 4: "company"}
 ALL_SCOPES = ("crm", "user")
 UNSET: Final = object()
+_FIRST_USER_FIELD = 6991
 
 
 class Failure(Exception):
@@ -39,11 +41,15 @@ class Failure(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """What a method gives: the result and, for lists, total and next (left out if unset)."""
+    """What a method gives: the result and, for lists, total and next (left out if unset).
+
+    `units` is how many calls' worth of work it was.
+    """
 
     result: Any
     total: Any = UNSET
     next: Any = UNSET
+    units: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Portal:
     def __init__(self, world: World, settings: Settings) -> None:
         self.world, self.settings = world, settings
         self.memo: dict[Any, Any] = {}
+        self.used_field_keys: set[str] = set()
 
     def setting(self, name: str, default: Any) -> Any:
         """A setting of this vendor."""
@@ -78,6 +85,10 @@ class Portal:
     def filter_shift(self) -> timedelta:
         """By how much bounds on times are moved back (contract 4.3): the user's zone minus the server's."""
         return timedelta(hours=float(self.setting("filter_shift_hours", 0)))
+
+    def user_field_id(self, kind: str) -> int:
+        """The next id of a custom field of this kind."""
+        return int(self.once(("user field ids", kind), lambda: counting_ids(_FIRST_USER_FIELD, step=2))())
 
     def once(self, key: Any, compute: Callable[[], Any]) -> Any:
         """What `compute` gave the first time."""

@@ -23,13 +23,21 @@ from crmkit.sandbox.bitrix24.php import as_list, truth
 from crmkit.sandbox.bitrix24.portal import ENTITY_KINDS, Answer, Failure, Portal, need, whole
 from crmkit.sandbox.rows import Kind
 
-Plan = Sequence[tuple[str, Get]]
+
+class Plan:
+    """How to write a row: its keys in order, with what is the same for every row filled in, and the rest."""
+
+    __slots__ = ("reads", "template")
+
+    def __init__(self, columns: Sequence[tuple[str, Field, Get]]) -> None:
+        self.template = {name: get(None) if field.fixed else None for name, field, get in columns}
+        self.reads = [(name, get) for name, field, get in columns if not field.fixed]
 
 
 def item_list(portal: Portal, params: Mapping[str, Any]) -> Answer:
     """`crm.item.list`."""
     kind = kind_of(params)
-    _expect_arrays(params, ("select", "filter", "order"))
+    expect_arrays(params, ("select", "filter", "order"))
     names = by_name(portal, kind)
     wanted = read_filter(params.get("filter"), names, portal.filter_shift)
     order = read_order(params.get("order"), names)
@@ -42,11 +50,18 @@ def item_list(portal: Portal, params: Mapping[str, Any]) -> Answer:
 def item_get(portal: Portal, params: Mapping[str, Any]) -> Answer:
     """`crm.item.get`."""
     kind = kind_of(params)
-    row = _permitted_row(portal, kind, need(params, "id"))
+    row = permitted_row(portal, kind, need(params, "id"))
     if row is None:
         raise Failure("NOT_FOUND", "Element not found")
+    return Answer({"item": whole_item(portal, kind, row, params)})
+
+
+def whole_item(portal: Portal, kind: Kind, row: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of one row, as `crm.item.get`, `.add` and `.update` give it."""
     plan = _item_plan(portal, kind, {**params, "select": ["*"]})
-    return Answer({"item": {**render(row, plan), "entityTypeId": ENTITY_NUMBERS[kind]}})
+    told = render(row, plan)
+    told["entityTypeId"] = ENTITY_NUMBERS[kind]
+    return told
 
 
 def old_list(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Answer:
@@ -65,7 +80,7 @@ def old_list(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Answer:
 
 def old_get(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Answer:
     """`crm.deal.get`, `crm.company.get`, `crm.contact.get`."""
-    row = _permitted_row(portal, kind, params.get("id"))
+    row = permitted_row(portal, kind, params.get("id"))
     if row is None:
         raise Failure("", "Not found")
     plan = _old_plan(portal, kind, ["*", "UF_*", "PHONE", "EMAIL", "WEB", "IM", "LINK"])
@@ -81,7 +96,10 @@ def old_get(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Answer:
 
 def render(row: Any, plan: Plan) -> dict[str, Any]:
     """One row on the wire."""
-    return {name: get(row) for name, get in plan}
+    told = plan.template.copy()
+    for name, get in plan.reads:
+        told[name] = get(row)
+    return told
 
 
 def kind_of(params: Mapping[str, Any]) -> Kind:
@@ -92,7 +110,8 @@ def kind_of(params: Mapping[str, Any]) -> Kind:
     return kind  # type: ignore[return-value]
 
 
-def _expect_arrays(params: Mapping[str, Any], names: Sequence[str]) -> None:
+def expect_arrays(params: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse a text or a number where a universal method expects an array."""
     for name in names:
         if isinstance(params.get(name), (str, int)) and params[name] != "":
             raise Failure(
@@ -113,9 +132,12 @@ def _item_plan(portal: Portal, kind: Kind, params: Mapping[str, Any]) -> Plan:
         named |= {field.legacy: field for field in fields if field.dynamic}
         chosen = [named[name] for name in dict.fromkeys(selected) if name in named]
         plan = everything if "*" in selected or not chosen else chosen
-        return [
-            (field.legacy if original and field.dynamic else field.name, field.universal()) for field in plan
-        ]
+        return Plan(
+            [
+                (field.legacy if original and field.dynamic else field.name, field, field.universal())
+                for field in plan
+            ]
+        )
 
     plan: Plan = portal.once(("item plan", kind, selected, original, fields), compute)
     return plan
@@ -138,7 +160,7 @@ def _old_plan(portal: Portal, kind: Kind, select: Any) -> Plan:
             elif name in named:
                 chosen.append(named[name])
         # The id is there whether or not somebody asked for it.
-        return [(field.legacy, field.old()) for field in dict.fromkeys((*chosen, named["ID"]))]
+        return Plan([(field.legacy, field, field.old()) for field in dict.fromkeys((*chosen, named["ID"]))])
 
     plan: Plan = portal.once(("old plan", kind, selected, fields), compute)
     return plan
@@ -167,7 +189,12 @@ def _permitted(portal: Portal, kind: Kind, wanted: Group) -> Group:
     return Group((Condition(assigned, "=", (int(owner),)), *((wanted,) if wanted.parts else ())))
 
 
-def _permitted_row(portal: Portal, kind: Kind, row_id: Any) -> Any:
+def permitted_row(portal: Portal, kind: Kind, row_id: Any) -> Any:
+    """A row by its id, or nothing.
+
+    Raises:
+        Failure: It is there, but not for this caller.
+    """
     row = portal.world.live.tables[kind].get(str(whole(row_id)))
     owner = portal.setting("sees_only_owner", None)
     if row is not None and owner is not None and row.owner_id != str(owner):

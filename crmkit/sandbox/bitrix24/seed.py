@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, count
 
 from crmkit.sandbox.clock import counting_ids
@@ -73,26 +73,36 @@ def status_id(pipeline_id: str, name: str) -> str:
 def pipelines() -> list[Pipeline]:
     """Fresh pipelines; a stage's `extra` holds its row id, colour and whether it is a system stage."""
     row_ids = count(101, 2)
-    made = []
-    for pipeline_id, name, sort, stages in _PIPELINES:
-        rows = [
-            Stage(
-                status_id(pipeline_id, code),
-                label,
-                place,
-                outcome,
-                extra={
-                    "row_id": next(row_ids),
-                    "system": code in {"NEW", "WON", "LOSE"},
-                    "initial": _INITIAL.get(code, ""),
-                    "color": _COLOURS[place % 5] if outcome == "open" else _COLOURS[5 + (outcome == "lost")],
-                    "apology": code == "APOLOGY",
-                },
-            )
-            for place, (code, label, outcome) in enumerate(stages)
-        ]
-        made.append(Pipeline(pipeline_id, name, sort, rows))
-    return made
+    return [
+        Pipeline(pipeline_id, name, sort, _stages(pipeline_id, stages, row_ids))
+        for pipeline_id, name, sort, stages in _PIPELINES
+    ]
+
+
+def default_stages(pipeline_id: str) -> list[Stage]:
+    """The stages that a new pipeline is born with; their row ids are still to be given."""
+    return _stages(pipeline_id, _DEFAULT, count())
+
+
+def _stages(
+    pipeline_id: str, stages: Sequence[tuple[str, str, Outcome]], row_ids: Iterator[int]
+) -> list[Stage]:
+    return [
+        Stage(
+            status_id(pipeline_id, code),
+            label,
+            place,
+            outcome,
+            extra={
+                "row_id": next(row_ids),
+                "system": code in {"NEW", "WON", "LOSE"},
+                "initial": _INITIAL.get(code, ""),
+                "color": _COLOURS[place % 5] if outcome == "open" else _COLOURS[5 + (outcome == "lost")],
+                "apology": code == "APOLOGY",
+            },
+        )
+        for place, (code, label, outcome) in enumerate(stages)
+    ]
 
 
 def make_ids(seed: int) -> Mapping[str, Callable[[], str]]:

@@ -1,8 +1,7 @@
-"""Stage history, comments and activities of deals, and who is linked to what.
+"""Stage history and comments of deals, and who is linked to what.
 
 Sources: https://apidocs.bitrix24.com/api-reference/crm/crm-stage-history-list.html,
-https://apidocs.bitrix24.com/api-reference/crm/timeline/comments/index.html,
-https://apidocs.bitrix24.com/api-reference/crm/timeline/activities/activity-base/crm-activity-list.html
+https://apidocs.bitrix24.com/api-reference/crm/timeline/comments/index.html
 """
 
 from __future__ import annotations
@@ -14,14 +13,12 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from crmkit.sandbox.bitrix24.fields import Field
+from crmkit.sandbox.bitrix24.fields import CONTACT_SORTS, Field, companies_of, contacts_of
 from crmkit.sandbox.bitrix24.filters import Condition, Group, read_filter, read_order, sort_value, test_of
 from crmkit.sandbox.bitrix24.lists import Found, count_fields
 from crmkit.sandbox.bitrix24.php import as_list, as_map
-from crmkit.sandbox.bitrix24.portal import Answer, Failure, Portal, need, stamp, whole
+from crmkit.sandbox.bitrix24.portal import Answer, Failure, Portal, stamp, whole
 from crmkit.sandbox.rows import Change, Deal, Kind, Note
-
-ACTIVITY_IDS_FROM = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +167,8 @@ def comment_list(portal: Portal, params: Mapping[str, Any]) -> Answer:
     notes = portal.world.live.group("note", f"{kind}_id", str(owner))
     rows = [_comment(note) for note in notes if _note_owner(note)[0] == kind]
     direction = str(as_map(params.get("order")).get("ID", "ASC")).upper()
-    ids = [row for row in rows if _passes_id(row, said)]
-    return _page(ids[::-1] if direction == "DESC" else ids, params)
+    ids = [row for row in rows if passes_id(row, said)]
+    return page_of(ids[::-1] if direction == "DESC" else ids, params)
 
 
 def comment_get(portal: Portal, params: Mapping[str, Any]) -> Answer:
@@ -201,30 +198,8 @@ def _comment(note: Note) -> dict[str, Any]:
     }
 
 
-def activity_list(portal: Portal, params: Mapping[str, Any]) -> Answer:
-    """`crm.activity.list`: the to-dos of deals, one for each deal that somebody has worked on."""
-    said = as_map(params.get("filter"))
-    if str(said.get("OWNER_TYPE_ID") or "2") != "2" or said.get("PROVIDER_ID", "CRM_TODO") != "CRM_TODO":
-        return _page([], params)
-    owners = said.get("@OWNER_ID", said.get("OWNER_ID"))
-    if owners is None:
-        deals: Sequence[Deal] = portal.world.live.deals().rows
-    else:
-        named = dict.fromkeys(str(owner) for owner in as_list(owners))
-        deals = [portal.world.deals[owner] for owner in named if owner in portal.world.deals]
-        deals = sorted(deals, key=lambda deal: int(deal.id))
-    rows = [_activity(deal) for deal in deals if deal.last_activity is not None]
-    rows = [row for row in rows if _passes_id(row, said)]
-    order = {name.upper(): str(way).upper() for name, way in as_map(params.get("order")).items()}
-    name = next(iter(order), "START_TIME")
-    if name != "ID":
-        rows.sort(key=lambda row: str(row.get(name) or ""))
-    if order.get(name) == "DESC":
-        rows.reverse()
-    return _page(rows, params)
-
-
-def _passes_id(row: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+def passes_id(row: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether a row has the id that a filter names, or one after its bound."""
     number = int(row["ID"])
     exact = said.get("@ID", said.get("ID"))
     if exact is not None and str(number) not in {str(one) for one in as_list(exact)}:
@@ -232,53 +207,8 @@ def _passes_id(row: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
     return number > (whole(said.get(">ID")) or 0)
 
 
-def _activity(deal: Deal) -> dict[str, Any]:
-    at = stamp(deal.last_activity or deal.created)
-    owner = deal.owner_id or "1"
-    return {
-        "ID": str(ACTIVITY_IDS_FROM + int(deal.id)),
-        "OWNER_ID": deal.id,
-        "OWNER_TYPE_ID": "2",
-        "TYPE_ID": "6",
-        "PROVIDER_ID": "CRM_TODO",
-        "PROVIDER_TYPE_ID": "TODO",
-        "PROVIDER_GROUP_ID": None,
-        "ASSOCIATED_ENTITY_ID": "0",
-        "SUBJECT": "Call back",
-        "CREATED": at,
-        "LAST_UPDATED": at,
-        "START_TIME": at,
-        "END_TIME": at,
-        "DEADLINE": at,
-        "COMPLETED": "N" if deal.status == "open" else "Y",
-        "STATUS": "1" if deal.status == "open" else "2",
-        "RESPONSIBLE_ID": owner,
-        "PRIORITY": "2",
-        "NOTIFY_TYPE": "0",
-        "NOTIFY_VALUE": "0",
-        "DESCRIPTION": "",
-        "DESCRIPTION_TYPE": "1",
-        "DIRECTION": "0",
-        "LOCATION": "",
-        "SETTINGS": [],
-        "ORIGINATOR_ID": None,
-        "ORIGIN_ID": None,
-        "AUTHOR_ID": owner,
-        "EDITOR_ID": owner,
-        "PROVIDER_PARAMS": [],
-        "PROVIDER_DATA": None,
-        "RESULT_MARK": "0",
-        "RESULT_VALUE": None,
-        "RESULT_SUM": None,
-        "RESULT_CURRENCY_ID": None,
-        "RESULT_STATUS": "0",
-        "RESULT_STREAM": "0",
-        "RESULT_SOURCE_ID": None,
-        "AUTOCOMPLETE_RULE": "0",
-    }
-
-
-def _page(rows: Sequence[Any], params: Mapping[str, Any]) -> Answer:
+def page_of(rows: Sequence[Any], params: Mapping[str, Any]) -> Answer:
+    """The page of rows that an old list asks for."""
     found = Found(rows, 0, len(rows))
     offset, total, following = count_fields(found, params.get("start"), no_count=0)
     return Answer(list(found.page(offset)), total, following)
@@ -289,7 +219,11 @@ def deal_contacts(portal: Portal, params: Mapping[str, Any]) -> Answer:
     deal = portal.world.deals.get(str(whole(params.get("id"))))
     if deal is None:
         raise Failure("", "Not found.")
-    return Answer(_links("CONTACT_ID", deal.contact_ids))
+    rows = _links("CONTACT_ID", deal.contact_ids)
+    sorts: Mapping[str, int] = deal.custom.get(CONTACT_SORTS, {})
+    for row in rows:
+        row["SORT"] = sorts.get(str(row["CONTACT_ID"]), row["SORT"])
+    return Answer(rows)
 
 
 def contact_companies(portal: Portal, params: Mapping[str, Any]) -> Answer:
@@ -297,7 +231,9 @@ def contact_companies(portal: Portal, params: Mapping[str, Any]) -> Answer:
     contact = portal.world.contacts.get(str(whole(params.get("id"))))
     if contact is None:
         raise Failure("", "The parameter ownerEntityID is invalid or not defined.")
-    return Answer(_links("COMPANY_ID", [contact.company_id] if contact.company_id else []))
+    return Answer(
+        _links("COMPANY_ID", [one for one in companies_of(contact) if one in portal.world.companies])
+    )
 
 
 def company_contacts(portal: Portal, params: Mapping[str, Any]) -> Answer:
@@ -305,8 +241,7 @@ def company_contacts(portal: Portal, params: Mapping[str, Any]) -> Answer:
     company = portal.world.companies.get(str(whole(params.get("id"))))
     if company is None:
         raise Failure("", "The parameter ownerEntityID is invalid or not defined.")
-    people = portal.world.live.group("contact", "company_id", company.id)
-    return Answer(_links("CONTACT_ID", [person.id for person in people]))
+    return Answer(_links("CONTACT_ID", contacts_of(portal, company.id)))
 
 
 def _links(name: str, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -314,12 +249,3 @@ def _links(name: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         {name: int(one), "SORT": (place + 1) * 10, "ROLE_ID": 0, "IS_PRIMARY": "N" if place else "Y"}
         for place, one in enumerate(ids)
     ]
-
-
-def activity_get(portal: Portal, params: Mapping[str, Any]) -> Answer:
-    """`crm.activity.get`."""
-    number = whole(need(params, "id")) or 0
-    deal = portal.world.deals.get(str(number - ACTIVITY_IDS_FROM))
-    if deal is None or deal.last_activity is None:
-        raise Failure("", "Access denied.")
-    return Answer(_activity(deal))

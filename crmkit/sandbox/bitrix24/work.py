@@ -37,9 +37,9 @@ class Work:
         if self._portal.settings.limits and self._budget(method).used >= WORK_SECONDS:
             raise Failure("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.", 429)
 
-    def charge(self, method: str) -> None:
-        """Count a call that ran."""
-        cost = self._cost(method)
+    def charge(self, method: str, units: int = 1) -> None:
+        """Count a call that ran; an import of many rows is so many units of work."""
+        cost = self._cost(method) * units
         if cost:
             self._budget(method).spend(cost)
 
