@@ -18,11 +18,19 @@ from crmkit.terminal import Terminal
 
 # Commands that need a web server, a template engine or the like are imported when called.
 _LATE = {
+    "apply": "crmkit.commands.sync:apply",
+    "conflicts": "crmkit.commands.decide:conflicts",
     "demo": "crmkit.commands.demo:demo",
     "diff": "crmkit.commands.report:diff",
+    "plan": "crmkit.commands.sync:plan",
+    "refused": "crmkit.commands.decide:refused",
     "report": "crmkit.commands.report:report",
+    "resume": "crmkit.commands.sync:resume",
     "sandbox": "crmkit.commands.sandbox:sandbox",
     "stages": "crmkit.commands.stages:stages",
+    "sync": "crmkit.commands.sync:sync",
+    "undo": "crmkit.commands.decide:undo",
+    "why": "crmkit.commands.decide:why",
 }
 
 
@@ -55,15 +63,17 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="crmkit")
 @click.pass_context
 def cli(context: click.Context, config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Five CRMs as one pipeline: pull, map stages, compare, report.
+    """Five CRMs as one pipeline: pull, map stages, compare, report, keep in step.
 
     crmkit reads HubSpot, Zoho CRM, Copper, Bitrix24 and Close into a local copy and works
-    on that. No command of this version changes anything in a CRM.
+    on that. Only apply, sync, resume and undo change anything in a CRM, and `crmkit plan`
+    shows first what that would be.
 
     \b
     New here?      crmkit demo
     Exit codes     0 done; 1 failed; 2 usage; 3 differences found; 4 done, but something
-                   waits for a person; 5 partly done; 7 credentials; 8 busy; 130 interrupted
+                   waits for a person; 5 partly done; 6 a guard stopped it, nothing
+                   written; 7 credentials; 8 busy; 130 interrupted
     """
     context.obj = Run(config, Terminal(as_json=as_json, quiet=quiet, verbose=verbose))
 

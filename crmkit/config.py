@@ -14,6 +14,9 @@ crm = "hubspot"                       # everything else here is an option of tha
 currency = "USD"
 time_zone = "Europe/Berlin"
 rates_file = "rates.csv"              # currency,date,rate
+
+[syncs.main]
+members = ["hubspot-us", "zoho-eu"]   # see crmkit.sync_settings
 ```
 """
 
@@ -34,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from crmkit.errors import ConfigError
 from crmkit.model import Outcome
+from crmkit.sync_settings import SyncSettings
 
 FILE_NAME = "crmkit.toml"
 _CONNECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -117,13 +121,33 @@ class Settings(_Section):
     stages: tuple[StageSettings, ...] = ()
     connections: Mapping[str, ConnectionSettings] = {}
     report: ReportSettings = ReportSettings()
+    syncs: Mapping[str, SyncSettings] = {}
 
     @model_validator(mode="after")
     def _known_connections(self) -> Settings:
         unknown = [name for name in self.report.record_order if name not in self.connections]
         if unknown:
             raise ValueError(f"report.record_order names {unknown[0]!r}, which is not a connection")
+        for name, sync in self.syncs.items():
+            missing = [member for member in sync.members if member not in self.connections]
+            if missing:
+                raise ValueError(f"syncs.{name}.members names {missing[0]!r}, which is not a connection")
+        self._apart()
         return self
+
+    def _apart(self) -> None:
+        """Refuse two syncs that would write the same deals."""
+        names = sorted(self.syncs)
+        for at, one in enumerate(names):
+            for other in names[at + 1 :]:
+                for member in set(self.syncs[one].members) & set(self.syncs[other].members):
+                    left, right = self.syncs[one].scope.get(member), self.syncs[other].scope.get(member)
+                    apart = left and right and left.pipelines and right.pipelines
+                    if not apart or set(left.pipelines) & set(right.pipelines):  # type: ignore[union-attr]
+                        raise ValueError(
+                            f"syncs.{one} and syncs.{other} share {member!r}: put all members into one "
+                            "sync, or give each a scope with pipelines of its own"
+                        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ CrmkitError                     exit 1   the root: anything crmkit raises on pur
 ├─ StateError                   exit 1   the state store cannot be used
 │   ├─ NewerState                        written by a newer crmkit
 │   └─ Busy                     exit 8   somebody else holds the lease
+├─ SyncError                    exit 1   a sync cannot be planned or applied
+│   ├─ StalePlan                exit 6   the state moved on after the plan was made
+│   └─ GuardTripped             exit 6   the plan looks like an accident; nothing was written
 ├─ ClockSkew                    exit 1   this machine's clock is too far off
 ├─ SandboxError                 exit 1   a sandbox server cannot start
 └─ Interrupted                  exit 130 Ctrl-C; what was read is kept

@@ -56,8 +56,8 @@ class Session:
             redactor=self.redactor,
         )
 
-    def connect(self, connection: str) -> Connector:
-        """An open connection."""
+    def connect(self, connection: str, *, read_only: bool = False) -> Connector:
+        """An open connection; `read_only` lets the transport refuse every write."""
         settings = self.config.settings.connections[connection]
         context = Context(
             connection,
@@ -65,6 +65,7 @@ class Session:
             self.clock,
             Usage(),
             pace=settings.limits == "real",
+            read_only=read_only,
         )
         return registry.connector(settings.crm)(context, self.config.options[connection])
 

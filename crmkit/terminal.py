@@ -40,6 +40,11 @@ class Terminal:
         self.out = _console(stderr=False)
         self.err = _console(stderr=True)
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person is there to answer."""
+        return not self.as_json and sys.stdin.isatty()
+
     def say(self, text: str = "", style: str | None = None) -> None:
         """Tell a person something; never part of the result."""
         if not self.quiet:

@@ -287,6 +287,8 @@ class Applier:
     def _recheck(self, member: Member, op: Op, ref: Ref, record: AnyRecord, read_at: Any) -> _Ready | None:
         """The write that is still due; `None` if the record is not what the plan expected."""
         row = vars(record)
+        if op.act is Act.DELETE and op.payload and getattr(record, "version", None) != op.payload["version"]:
+            return None
         values: dict[str, Any] = {}
         sent: dict[str, tuple[Plain, Plain]] = {}
         before: dict[str, Plain] = {}

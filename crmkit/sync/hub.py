@@ -384,6 +384,13 @@ class Hub:
             ],
         )
 
+    def decide(self, db: sa.Connection, entity: str, name: str, winner: str) -> None:
+        """Keep a person's word on a conflict; the next plan applies it."""
+        table = tables.conflicts
+        where = (table.c.sync == self.sync, table.c.entity == entity, table.c.field == name)
+        db.execute(table.update().where(*where).values(winner=winner))
+        self.set_pending(db, add=[entity])
+
     def drop_conflict(self, db: sa.Connection, entity: str, name: str) -> None:
         """Forget a conflict that is settled."""
         table = tables.conflicts

@@ -8,7 +8,7 @@ writes into the file can change what is sent, or where.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -128,11 +128,13 @@ class _Json(BaseModel):
 
 
 class PlannedField(_Json):
-    """One field of a planned write: common values, as plain JSON."""
+    """One field of a planned write: common values, as plain JSON and as people read them."""
 
     field: str
     old: Any = None
     new: Any = None
+    old_text: str = ""
+    new_text: str = ""
     rule: str = ""
 
 
@@ -216,11 +218,28 @@ def content_hash(ops: Sequence[Op]) -> str:
     return hashlib.sha256("\n".join(sorted(op.id for op in ops)).encode()).hexdigest()[:16]
 
 
-def planned(op: Op) -> PlannedWrite:
-    """An operation as a saved plan shows it."""
+def planned(op: Op, text: Callable[[str, Plain], str]) -> PlannedWrite:
+    """An operation as a saved plan shows it; `text` puts a field's value into words."""
     fields = [
-        PlannedField(field=one.field, old=one.old, new=one.new, rule=one.rule) for one in op.fields
-    ] or [PlannedField(field=name, new=value, rule="needed by a deal") for name, value in op.payload.items()]
+        PlannedField(
+            field=one.field,
+            old=one.old,
+            new=one.new,
+            old_text=text(one.field, one.old),
+            new_text=text(one.field, one.new),
+            rule=one.rule,
+        )
+        for one in op.fields
+    ] or [
+        PlannedField(
+            field=name,
+            new=value,
+            old_text=text(name, None),
+            new_text=text(name, value),
+            rule="needed by a deal",
+        )
+        for name, value in op.payload.items()
+    ]
     return PlannedWrite(
         id=op.id,
         connection=op.connection,

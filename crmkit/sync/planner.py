@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from crmkit.connectors.writing import Act, Keys
 from crmkit.errors import CrmkitError
-from crmkit.mapping.fields import Unmapped
+from crmkit.mapping.fields import Plain, Unmapped
 from crmkit.model import Kind, Ref
 from crmkit.sync import tables
 from crmkit.sync.computed import Computed
@@ -39,6 +39,7 @@ from crmkit.sync.reconcile import (
 )
 from crmkit.sync.rows import TABLES
 from crmkit.sync.rules import Candidate
+from crmkit.sync.shown import named_in, names, shown
 from crmkit.sync.state import State
 from crmkit.sync_settings import Deletes, Role
 
@@ -114,9 +115,17 @@ class Planner:
                     continue
                 name = entity.hub.get("name")
                 label = str(name.value) if name is not None else one.entity
-                values = "; ".join(f"{member}: {value}" for member, value in one.candidates)
+                values = self._both(one.field, one.candidates)
                 kind = "frozen" if one.frozen else "conflict"
                 self._hold(kind, "", one.entity, label, one.field, f"{one.reason}: {values}")
+
+    def _both(self, name: str, candidates: Sequence[tuple[str, Plain]]) -> str:
+        """Contradicting values in words."""
+        spoken = names(self._group, self._db, named_in((name, value) for _, value in candidates))
+        return "; ".join(
+            f"{member}: {shown(name, value, lambda entity: spoken.get(entity, entity))}"
+            for member, value in candidates
+        )
 
     # What changed
 
@@ -461,7 +470,7 @@ class Planner:
                     frozen,
                 )
             )
-            values = "; ".join(f"{one.connection}: {one.value}" for one in merged.conflict.candidates)
+            values = self._both(name, [(one.connection, one.value) for one in merged.conflict.candidates])
             self._hold(
                 "frozen" if frozen else "conflict", "", entity.id, label, name,
                 f"{merged.conflict.reason}: {values}",

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from crmkit.connectors.clock import Clock
 from crmkit.connectors.writing import Act, Budget, Change
 from crmkit.errors import CredentialsError, GuardTripped, Interrupted, StalePlan
+from crmkit.mapping.fields import Plain
 from crmkit.model import DealContact, Kind, Ref
 from crmkit.sync import schema
 from crmkit.sync.apply import Applier, Tally
@@ -19,6 +20,7 @@ from crmkit.sync.commit import commit, generation, young
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group
 from crmkit.sync.guard import unconfirmed
+from crmkit.sync.hub import Intent
 from crmkit.sync.lease import Lease, hold
 from crmkit.sync.plan import (
     PASSING,
@@ -34,7 +36,9 @@ from crmkit.sync.plan import (
 )
 from crmkit.sync.planner import Planner
 from crmkit.sync.recover import Recoverer, Recovery
+from crmkit.sync.shown import named_in, names, shown
 from crmkit.sync.state import State
+from crmkit.sync.undo import Undo
 
 ROUNDS = 2
 
@@ -126,15 +130,23 @@ class SyncRun:
 
     def describe(self, found: Computed) -> PlanFile:
         """A plan as it is shown and saved."""
+        spoken = named_in(
+            (one.field, value) for op in found.ops for one in op.fields for value in (one.old, one.new)
+        )
         with self.state.read() as db:
             made_from = generation(self.group, db)
+            known = names(self.group, db, spoken)
+
+        def text(field: str, value: Plain) -> str:
+            return shown(field, value, lambda entity: known.get(entity, entity))
+
         return PlanFile(
             sync=self.group.name,
             made_at=self.clock.now(),
             generation=made_from,
             digest=self.group.digest,
             content=content_hash(found.ops),
-            writes=[planned(op) for op in found.ops],
+            writes=[planned(op, text) for op in found.ops],
             held=[
                 PlannedHold(
                     kind=one.kind, connection=one.connection, entity=one.entity, label=one.label,
@@ -185,11 +197,17 @@ class SyncRun:
             result.held = found.held
         return result
 
-    def write(self, command: str, ops: Sequence[Op]) -> SyncResult:
-        """Carry out writes that do not come from a plan of the group (undo)."""
+    def undo(self, planned_undo: Undo) -> SyncResult:
+        """Take a run back, as `plan_undo` found it can be."""
         result = SyncResult(self.group.name)
-        with self.lease() as lease, self._numbered(command, result):
-            self._execute(ops, lease, result)
+        with self.lease() as lease, self._numbered("undo", result):
+            self._execute(planned_undo.ops, lease, result)
+            with self.state.write() as db:
+                lease.guard(db)
+                for entry in self.group.hub.intents(db, run=result.run):
+                    op = entry.id.partition(":")[2]
+                    if entry.state is Intent.ACKED and op in planned_undo.entries:
+                        self.group.hub.journal_undone(db, planned_undo.entries[op], result.run)
         return result
 
     def _check_plan(self, file: PlanFile) -> None:
