@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -21,17 +21,27 @@ from crmkit.connectors.base import (
     Unreadable,
 )
 from crmkit.connectors.http import Http
-from crmkit.connectors.hubspot import records
+from crmkit.connectors.hubspot import costs, holding, records
+from crmkit.connectors.hubspot.abilities import WRITING
 from crmkit.connectors.hubspot.calls import Api, list_query
 from crmkit.connectors.hubspot.changes import ArchivedWalk, ChangeWalk, millis, moment
 from crmkit.connectors.hubspot.dialect import BASE_URL, HOSTS, Auth, HubSpotDialect, ScopesMissing, limits
 from crmkit.connectors.hubspot.fields import describe
+from crmkit.connectors.hubspot.keys import KeyBook, described
+from crmkit.connectors.hubspot.linking import Linker
 from crmkit.connectors.hubspot.lookup import Lookup, readable
 from crmkit.connectors.hubspot.portal import Portal
+from crmkit.connectors.hubspot.posts import Posts
 from crmkit.connectors.hubspot.rows import Found
 from crmkit.connectors.hubspot.schema import WIRES, Account, Schema
+from crmkit.connectors.hubspot.structure import Builder
+from crmkit.connectors.hubspot.verdicts import Verdicts
 from crmkit.connectors.hubspot.walks import FullWalk, NotById
+from crmkit.connectors.hubspot.writes import Writer
+from crmkit.connectors.pacing import Window
 from crmkit.connectors.walk import Segment, pack, unpack, walk
+from crmkit.connectors.writing import Act, Budget, Change, Written
+from crmkit.connectors.writing import Lookup as KeyLookup
 from crmkit.errors import IncompleteRead, MissingScope, Unsupported, UsageError
 from crmkit.model import AnyRecord, Kind, Owner, Pipeline, Ref, StageChange, Tombstone, Workspace
 
@@ -53,7 +63,7 @@ class HubSpotOptions(ConnectorOptions):
 
 
 class HubSpotConnector(Connector):
-    """Reads a HubSpot portal."""
+    """Reads and writes a HubSpot portal."""
 
     name = "hubspot"
     Options = HubSpotOptions
@@ -70,6 +80,9 @@ class HubSpotConnector(Connector):
         merges=Support.YES,
         stage_history=Support.YES,
         notes=Support.YES,
+        writing=WRITING,
+        side_effects_off=Support.CANNOT,  # workflows start whoever writes
+        find_lag_seconds=0.0,  # read by value, not through the search index (inferred)
         max_in_flight=12,  # none is published; the rate limits decide
         version_seconds=0.001,
         search_lag_seconds=120.0,
@@ -96,6 +109,19 @@ class HubSpotConnector(Connector):
         self._api = Api(self._http)
         self._portal = Portal(context.connection, self._api, self._in_flight)
         self._lookup = Lookup(self._api, self._in_flight)
+        self._described: dict[Kind, dict[str, Field]] = {}
+        self._labels: dict[str, dict[str, Any]] | None = None
+        posts, redact = Posts(self._http), context.secrets.redact
+        self._keys = KeyBook(context.connection, self._api, posts, self._in_flight)
+        self._writer = Writer(
+            context,
+            posts,
+            Verdicts(context.connection, self._keys, self._known, redact),
+            Linker(self._api, posts, redact),
+            Builder(context.connection, self._api, posts, redact),
+            self._known,
+            self._in_flight,
+        )
 
     def close(self) -> None:
         self._http.close()
@@ -117,14 +143,12 @@ class HubSpotConnector(Connector):
             "daily": answer.headers.get("X-HubSpot-RateLimit-Daily", ""),
             "per_10_seconds": answer.headers.get("X-HubSpot-RateLimit-Max", ""),
         }
-        more = [code for code in row.get("additionalCurrencies") or () if code]
-        currencies = [account.currency, *more] if account.currency else more
         return Workspace(
             id=account.portal_id,
             name=f"HubSpot {account.portal_id}",  # the API tells no name of a portal
             time_zone=account.zone.key,
             base_currency=account.currency,
-            currencies=tuple(dict.fromkeys(currencies)),
+            currencies=account.currencies,
             limits={name: int(text) for name, text in told.items() if text.isdigit()},
             server_time=answer.date,
         )
@@ -284,7 +308,70 @@ class HubSpotConnector(Connector):
     def fields(self, kind: Kind) -> Sequence[Field]:
         if kind not in WIRES or kind is Kind.STAGE_CHANGE:
             return super().fields(kind)
-        return describe(kind, self._api.properties(WIRES[kind].of)[0])
+        found = describe(kind, self._api.properties(WIRES[kind].of)[0])
+        self._described[kind] = {field.id: field for field in found}
+        return found
+
+    def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        for change in changes:
+            writing = self.capabilities.writing.get(change.kind)
+            if writing is None or change.act not in writing.acts:
+                raise Unsupported(f"{self.context.connection}: HubSpot cannot {change.act} a {change.kind}")
+        if self.context.read_only and changes:
+            raise Unsupported(f"{self.context.connection}: this run only reads")
+        return self._write(changes)
+
+    def _write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        if any(change.act is not Act.DELETE for change in changes):
+            self._portal.known_account()
+        deals = [change for change in changes if change.kind is Kind.DEAL]
+        if any(person.role for change in deals for person in change.values.get("contacts") or ()):
+            self._read_labels()
+        try:
+            yield from self._writer.write(changes)
+        finally:
+            if any(change.kind is Kind.PIPELINE for change in changes):
+                self._portal.forget()
+
+    def _read_labels(self) -> None:
+        """The portal's own labels for people of deals: the roles that it can hold."""
+        rows = self._api.labels("deals", "contacts")
+        own = [row for row in rows if row.get("category") != "HUBSPOT_DEFINED" and row.get("label")]
+        self._labels = {str(row["label"]): row for row in own}
+
+    def find(self, lookups: Sequence[KeyLookup]) -> Mapping[str, Sequence[Ref]]:
+        return self._keys.find(lookups)
+
+    def unprepared(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        return [described(kind) for kind in self._keys.missing(kinds)]
+
+    def prepare(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        made = []
+        for kind in self._keys.missing(kinds):
+            self._keys.make(kind)
+            made.append(described(kind))
+        if made:
+            self._portal.forget()
+        return made
+
+    def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return holding.holds(kind, values, self._known(kind))
+
+    def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
+        return holding.cannot_hold(kind, values, self._known(kind))
+
+    def budget(self, changes: Sequence[Change]) -> Budget:
+        limit = self._http.pacer.limit("default")
+        calls, seconds = (limit.calls, limit.seconds) if isinstance(limit, Window) else (100.0, 10.0)
+        return costs.budget(changes, calls, seconds)
+
+    def _known(self, kind: Kind) -> holding.Known:
+        return holding.Known(
+            account=self._portal.account,
+            fields=self._described.get(kind, {}),
+            outcomes=self._portal.known_outcomes(),
+            labels=self._labels,
+        )
 
     def _walk(
         self, step: Any, segments: Sequence[Segment], *, in_flight: int | None = None

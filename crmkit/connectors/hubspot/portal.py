@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from crmkit.connectors.hubspot.history import users
 from crmkit.connectors.hubspot.schema import WIRES, Account, Schema, custom_readers, entered_properties
 from crmkit.connectors.walk import walk
 from crmkit.errors import IncompleteRead, NotFound
-from crmkit.model import Kind
+from crmkit.model import Kind, Outcome
 
 
 class Portal:
@@ -38,6 +38,21 @@ class Portal:
     def known(self, kind: Kind) -> Schema:
         """What translating a kind needs, as it was last read."""
         return self._schemas.get(kind) or self.schema(kind)[0]
+
+    def known_account(self) -> Account:
+        """The account's details, asked for once."""
+        if self.account is None:
+            self.account = Account.of(self._connection, self._api.account()[0])
+        return self.account
+
+    def known_outcomes(self) -> Mapping[tuple[str, str], Outcome]:
+        """(pipeline id, stage id) to outcome, as far as they were read."""
+        schema = self._schemas.get(Kind.DEAL)
+        return schema.outcomes if schema else {}
+
+    def forget(self) -> None:
+        """Ask anew for fields and pipelines the next time: some were changed from here."""
+        self._schemas.clear()
 
     def schema(self, kind: Kind) -> tuple[Schema, datetime]:
         """What translating a kind needs, read anew, and the server's time before anything else."""

@@ -136,12 +136,19 @@ class Account:
         zone: Its time zone; a close date is the day in this zone.
         currency: Its currency, for deals without one of their own.
         ui: Where its user interface lives.
+        currencies: All currencies that a deal can have, its own first.
     """
 
     portal_id: str
     zone: ZoneInfo
     currency: str | None
     ui: str
+    currencies: tuple[str, ...] = ()
+
+    @property
+    def single_currency(self) -> bool:
+        """Whether deals cannot have another currency than the portal's own."""
+        return len(self.currencies) < 2
 
     @classmethod
     def of(cls, connection: str, row: Mapping[str, Any]) -> Account:
@@ -159,7 +166,10 @@ class Account:
                 hint="Install the system's time zone data, or `pip install tzdata`.",
             ) from error
         ui = row.get("uiDomain") or "app.hubspot.com"
-        return cls(str(row["portalId"]), zone, row.get("companyCurrency") or None, str(ui))
+        own = row.get("companyCurrency") or None
+        codes = [own, *(row.get("additionalCurrencies") or ())]
+        currencies = tuple(dict.fromkeys(code for code in codes if code))
+        return cls(str(row["portalId"]), zone, own, str(ui), currencies)
 
 
 @dataclass(frozen=True, slots=True)
