@@ -19,6 +19,9 @@ pipeline = "Standard"                     # where new deals go; the first pipeli
 [syncs.main.scope.hubspot-us]
 pipelines = ["Sales Pipeline"]
 
+[syncs.main.owners]                       # one person, two addresses: this one = that one
+"ann@corp.example" = "ann@example.com"
+
 [syncs.main.custom.segment]               # a custom field: its id in each CRM
 in = { hubspot-us = "segment", zoho-eu = "Segment" }
 values = { hubspot-us = { smb = "Small" } }   # CRM value = common value, where they differ

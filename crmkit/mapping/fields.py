@@ -83,15 +83,14 @@ class Codec:
     Attributes:
         connection: Its name.
         stages: Its stage map.
-        owners: Owner id to e-mail address.
-        assignable: E-mail address (normalised) to the id of an active owner.
+        owners: Owner id to e-mail address; one person's addresses in several CRMs are one.
+        assignable: That address to the id of an active owner.
         directory: Companies and people.
         holds: The connector's `holds` for deals.
         cannot_hold: The connector's `cannot_hold` for deals.
         writable: Model fields that can be written.
         pipelines: Pipeline id to its common name; empty if pipelines are not kept in step.
         new_pipeline: Pipeline id for deals that are created here.
-        owner_map: Common e-mail address to the one to use, where a person said so.
         custom: Custom fields by their common name.
     """
 
@@ -105,7 +104,6 @@ class Codec:
     writable: frozenset[str]
     pipelines: Mapping[str, str] = field(default_factory=dict)
     new_pipeline: str | None = None
-    owner_map: Mapping[str, str] = field(default_factory=dict)
     custom: Mapping[str, CustomField] = field(default_factory=dict)
 
     def native(self, name: str, row: Mapping[str, Any]) -> Plain:
@@ -215,6 +213,15 @@ class Codec:
             return Unmapped("; ".join(sorted(set(refused.values()))))
         return values
 
+    def left_values(self, name: str, value: Plain, current: Plain = None) -> dict[str, Any]:
+        """What a record holds after `write_values` was written: also what follows from it by itself."""
+        left = (
+            self._write_values(name, value, current)
+            if name == "stage"
+            else self.write_values(name, value, current)
+        )
+        return {} if isinstance(left, Unmapped) else left
+
     def restore_values(self, name: str, native: Plain) -> dict[str, Any]:
         """The model values that put back exactly what this CRM held."""
         if name == "stage":
@@ -244,10 +251,9 @@ class Codec:
             return Unmapped("amounts cannot be written")
         if "value_period" in unwritable and values["value_period"] is not ValuePeriod.ONE_TIME:
             return Unmapped(f"this CRM has no {values['value_period']} amounts")
-        refused = self.cannot_hold(values)
-        if refused:
-            return Unmapped("; ".join(sorted(set(refused.values()))))
-        return {name: one for name, one in values.items() if name not in unwritable}
+        able = {name: one for name, one in values.items() if name not in unwritable}
+        refused = self.cannot_hold(able)
+        return Unmapped("; ".join(sorted(set(refused.values())))) if refused else able
 
     def _write_values(self, name: str, value: Plain, current: Plain) -> dict[str, Any] | Unmapped:
         if name == "stage":
@@ -315,10 +321,9 @@ class Codec:
     def _owner_values(self, value: Plain) -> dict[str, Any] | Unmapped:
         if value is None:
             return {"owner_id": None}
-        address = email_key(self.owner_map.get(value, value))
-        owner = self.assignable.get(address or "")
+        owner = self.assignable.get(value)
         if owner is None:
-            return Unmapped(f"no active user with the e-mail address {address}")
+            return Unmapped(f"no active user with the e-mail address {value}")
         return {"owner_id": owner}
 
     def _reachable(self, kind: Kind, entity: str) -> bool:

@@ -74,6 +74,7 @@ class _Ready:
     entry: JournalEntry
     before: AnyRecord | None
     agreed: Mapping[str, Base]
+    left: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Applier:
@@ -184,13 +185,13 @@ class Applier:
             if lacking:
                 tally.counts["blocked"] += 1
                 continue
-            values, sent = self._create_values(member, op)
+            values, sent, left = self._create_values(member, op)
             change = Change(op.id, op.act, op.kind, None, values, op.marker)
             parent = next(
                 (str(Ref(member.connection, Kind.COMPANY, each)) for each in values.get("companies", ())),
                 None,
             )
-            ready.append(_Ready(op, change, self._entry(op, sent, {}, parent), None, {}))
+            ready.append(_Ready(op, change, self._entry(op, sent, {}, parent), None, {}, left))
         return ready
 
     def _there(self, entity: str, connection: str) -> bool:
@@ -225,26 +226,29 @@ class Applier:
                 return Ref(member.connection, Kind.COMPANY, native) if native else None
         return None
 
-    def _create_values(self, member: Member, op: Op) -> tuple[dict[str, Any], dict[str, tuple[Plain, Plain]]]:
-        """Model values of a new record, and per field what is sent and what it stands for."""
+    def _create_values(
+        self, member: Member, op: Op
+    ) -> tuple[dict[str, Any], dict[str, tuple[Plain, Plain]], dict[str, Any]]:
+        """Values of a new record, what each field is sent as and stands for, and what follows from it."""
         if op.kind is not Kind.DEAL:
             values = {name: tuple(one) if isinstance(one, list) else one for name, one in op.payload.items()}
             if "companies" in values:
                 natives = self._group.directory.native_of
                 values["companies"] = tuple(natives[each, member.connection] for each in values["companies"])
-            return values, {}
+            return values, {}, {}
         values = {}
-        names: list[str] = []
+        left: dict[str, Any] = {}
+        new: dict[str, Plain] = {}
         for one in op.fields:
             written = member.codec.write_values(one.field, one.new)
             if isinstance(written, Unmapped):
                 self.tallies[member.connection].notes.append(f"{op.label}: {one.field}: {written.reason}")
                 continue
             values |= written
-            names.append(one.field)
-        row = fresh_row(values)
-        new = {one.field: one.new for one in op.fields}
-        return values, {name: (member.codec.native(name, row), new[name]) for name in names}
+            left |= member.codec.left_values(one.field, one.new)
+            new[one.field] = one.new
+        row = fresh_row({**values, **left})
+        return values, {name: (member.codec.native(name, row), new[name]) for name in new}, left
 
     # Updating and deleting
 
@@ -293,6 +297,7 @@ class Applier:
         sent: dict[str, tuple[Plain, Plain]] = {}
         before: dict[str, Plain] = {}
         agreed: dict[str, Base] = {}
+        left: dict[str, Any] = {}
         for one in op.fields:
             native = member.codec.native(one.field, row)
             value = member.codec.decode(one.field, native)
@@ -315,12 +320,14 @@ class Applier:
                     continue
                 values |= written
                 before[one.field] = native
-                after = member.codec.native(one.field, {**row, **_merged_custom(row, written)})
+                if one.exact is None:
+                    left |= member.codec.left_values(one.field, one.new, native)
+                after = member.codec.native(one.field, {**row, **_merged_custom(row, {**written, **left})})
                 sent[one.field] = (after, one.new)
         if op.act is Act.UPDATE and not sent and not agreed:
             return None
         change = Change(op.id, op.act, op.kind, ref, values, None, getattr(record, "version", None), read_at)
-        return _Ready(op, change, self._entry(op, sent, before, None), record, agreed)
+        return _Ready(op, change, self._entry(op, sent, before, None), record, agreed, left)
 
     def _agree(self, member: Member, one: _Ready, record: AnyRecord | None) -> None:
         """Nothing to write: the CRM holds the wanted values already."""
@@ -420,7 +427,7 @@ class Applier:
         if op.act is Act.DELETE:
             self._bury(db, op)
             return "deleted"
-        after = after_write(op, outcome, ready.change, ready.before, record)
+        after = after_write(op, outcome, ready.change, ready.left, ready.before, record)
         bases = self._bases(db, member, ready, outcome, after, shown=record is not None)
         if op.act is Act.CREATE:
             link = Link(

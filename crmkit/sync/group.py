@@ -169,7 +169,7 @@ def compile_group(
     """
     directory = Directory()
     with state.read() as db:
-        owners = {connection: _owners(db, connection) for connection in settings.members}
+        owners = {connection: _owners(db, connection, settings.owners) for connection in settings.members}
         workspaces = {
             row.connection: (row.crm, row.workspace_id) for row in db.execute(sa.select(schema.workspaces))
         }
@@ -199,7 +199,6 @@ def compile_group(
                 writing.fields | writing.create_fields,
                 _pipelines(settings, connection, stages, f"syncs.{name}"),
                 _new_pipeline(settings.of(connection).pipeline, stages, f"syncs.{name}"),
-                settings.owners,
                 _custom(settings, connection, connector, f"syncs.{name}"),
             ),
             crm,
@@ -240,10 +239,15 @@ def _digest(settings: SyncSettings, maps: Mapping[str, StageMap]) -> str:
     return hashlib.sha256(encode(content).encode()).hexdigest()[:16]
 
 
-def _owners(db: sa.Connection, connection: str) -> dict[str, tuple[str | None, bool]]:
+def _owners(
+    db: sa.Connection, connection: str, same: Mapping[str, str]
+) -> dict[str, tuple[str | None, bool]]:
+    """Address and activity of owners; `same` gives the one address of a person who has several."""
     table = schema.owners
     query = sa.select(table.c.id, table.c.email, table.c.active).where(table.c.connection == connection)
-    return {row.id: (row.email, row.active) for row in db.execute(query)}
+    canonical = {identity.email(address): identity.email(one) for address, one in same.items()}
+    found = ((row.id, identity.email(row.email), row.active) for row in db.execute(query))
+    return {owner: (canonical.get(address, address), active) for owner, address, active in found}
 
 
 def _assignable(owners: Mapping[str, tuple[str | None, bool]]) -> dict[str, str]:

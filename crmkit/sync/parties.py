@@ -182,7 +182,9 @@ class Parties:
             )
             return
         payload, parents = self._payload(member, kind, origin, row, company)
-        refused = member.connector.cannot_hold(kind, {name: _model(value) for name, value in payload.items()})
+        # The company is an entity here; its id in this CRM is known only once it is there.
+        plain = {name: _model(value) for name, value in payload.items() if name != "companies"}
+        refused = member.connector.cannot_hold(kind, plain)
         for name, reason in sorted(refused.items()):
             payload.pop(name, None)
             self._report(None, Held("unwritable", connection, entity, label, name, reason))

@@ -24,12 +24,26 @@ def fresh_row(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def after_write(
-    op: Op, outcome: Written, change: Change, before: AnyRecord | None, shown: AnyRecord | None
+    op: Op,
+    outcome: Written,
+    change: Change,
+    left: Mapping[str, Any],
+    before: AnyRecord | None,
+    shown: AnyRecord | None,
 ) -> AnyRecord:
-    """The record after a write: as the CRM shows it, else as the write must have left it."""
+    """The record after a write: as the CRM shows it, else as the write must have left it.
+
+    Args:
+        op: What was planned.
+        outcome: What became of it.
+        change: What was sent.
+        left: What follows from it by itself, for example the outcome from the stage.
+        before: The record before an update.
+        shown: The record as the CRM shows it now.
+    """
     if shown is not None:
         return shown
-    update = _plain(change.values)
+    update = {**_plain(change.values), **_plain(left)}
     if outcome.version is not None:
         update["version"] = outcome.version
     if before is not None:
