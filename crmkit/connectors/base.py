@@ -45,6 +45,8 @@ class Capabilities:
         notes: Whether notes can be read.
         writing: What can be written, by kind; a kind that is not named cannot be.
         side_effects_off: Whether a write can be kept from starting the CRM's own automations.
+        closing_sets_close_date: Whether moving a deal to a won or lost stage replaces its
+            expected close date, unless the same write gives one.
         find_lag_seconds: How far `find` may trail behind writes.
         deal_names: Whether deals have a name of their own.
         deal_currencies: Whether each deal has its own currency.
@@ -61,6 +63,7 @@ class Capabilities:
     notes: Support = Support.CANNOT
     writing: Mapping[Kind, Writing] = field(default_factory=dict)
     side_effects_off: Support = Support.CANNOT
+    closing_sets_close_date: bool = False
     find_lag_seconds: float = 0.0
     deal_names: Support = Support.YES
     deal_currencies: Support = Support.YES

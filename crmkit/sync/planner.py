@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from crmkit.connectors.writing import Act, Keys
 from crmkit.errors import CrmkitError
 from crmkit.mapping.fields import Plain, Unmapped
-from crmkit.model import Kind, Ref
+from crmkit.model import Kind, Outcome, Ref
 from crmkit.sync import tables
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group, Member
@@ -532,6 +532,7 @@ class Planner:
                     "this CRM's deals cannot be updated",
                 )
                 continue
+            fields = [*fields, *self._kept(entity, link, row, fields)]
             parents = self._needs(link.connection, fields)
             self._plan(
                 Op(
@@ -539,6 +540,22 @@ class Planner:
                     row["url"], tuple(fields), parents=parents,
                 )
             )  # fmt: skip
+
+    def _kept(
+        self, entity: Entity, link: Link, row: Mapping[str, Any], fields: Sequence[FieldChange]
+    ) -> list[FieldChange]:
+        """The close date again, where closing the deal would replace it."""
+        name = "expected_close"
+        member = self._group.members[link.connection]
+        stage = next((one.new for one in fields if one.field == "stage"), None)
+        if stage is None or not member.connector.capabilities.closing_sets_close_date:
+            return []
+        if member.codec.stages.outline[stage[1]].outcome is Outcome.OPEN:
+            return []
+        native = member.codec.native(name, row)
+        if name not in self._group.fields or native is None or any(one.field == name for one in fields):
+            return []
+        return [FieldChange(name, native, native, native, "kept: closing would replace it", (native,))]
 
     def _creations(
         self,

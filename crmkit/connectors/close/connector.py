@@ -87,6 +87,7 @@ class CloseConnector(Connector):
         writing=costs.WRITING,
         side_effects_off=Support.CANNOT,  # workflows and webhooks see every write
         find_lag_seconds=30.0,  # that lists show what was just written is inferred (contract, 12)
+        closing_sets_close_date=True,  # a won deal without a day gets today (contract, 2)
     )
     secret_names = ("api_key", "client_id", "client_secret", "refresh_token")
 

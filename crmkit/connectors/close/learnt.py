@@ -10,7 +10,7 @@ from crmkit.connectors.base import Field
 from crmkit.connectors.close import custom, holding
 from crmkit.connectors.close.custom import CustomFields, Row
 from crmkit.connectors.close.lists import Lists
-from crmkit.connectors.close.records import ODD_EXPONENTS as ODD_EXPONENTS
+from crmkit.connectors.close.records import ODD_EXPONENTS
 from crmkit.connectors.close.records import amount as read_amount
 from crmkit.model import Kind, Outcome, Pipeline, Workspace
 

@@ -83,6 +83,7 @@ class HubSpotConnector(Connector):
         writing=WRITING,
         side_effects_off=Support.CANNOT,  # workflows start whoever writes
         find_lag_seconds=0.0,  # read by value, not through the search index (inferred)
+        closing_sets_close_date=True,  # today, whatever it was before
         max_in_flight=12,  # none is published; the rate limits decide
         version_seconds=0.001,
         search_lag_seconds=120.0,
