@@ -101,6 +101,11 @@ def configuration(crms: Mapping[str, LocalCrm]) -> str:
         lines += [f"{key} = {_toml(value)}" for key, value in crm.connection.items()]
     lines += ["", "[report]", 'currency = "USD"', 'time_zone = "UTC"', "", "[report.rates]"]
     lines += [f'{currency} = {{ "2000-01-01" = "{rate}" }}' for currency, rate in _RATES.items()]
+    pair = [name for name in ("hubspot", "zoho") if name in crms]
+    members = pair if len(pair) == 2 else list(crms)[:2]
+    if len(members) == 2:
+        lines += ["", "[syncs.main]", f"members = {json.dumps(members)}", f"order = {json.dumps(members)}"]
+        lines += ['rules = { stage = "furthest_stage", amount = "hold" }']
     return "\n".join(lines) + "\n"
 
 

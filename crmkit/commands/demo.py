@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from crmkit import workspace as workspaces
+from crmkit.commands.demo_sync import keep_in_step
 from crmkit.commands.pull import pull_exit_code, show_pull
 from crmkit.commands.report import gather, render, save
 from crmkit.commands.run import Run
@@ -48,8 +49,10 @@ _SHOWN_TABLES = ("by_stage", "by_connection")
 def demo(run: Run, deals: int, seed: int, out: Path) -> None:
     """Show the main job on five CRMs that run on this machine; needs no account.
 
-    Starts a sandbox, pulls all five CRMs, maps their stages, finds the differences and
-    writes an HTML report. Leaves a workspace to play with. Sends nothing anywhere.
+    Starts a sandbox, pulls all five CRMs, maps their stages, finds the differences, writes
+    an HTML report, and then keeps two of them in step: plans, writes, shows that a second
+    plan is empty, and that a contradiction is held. Leaves a workspace to play with. Sends
+    nothing anywhere.
     """
     terminal = run.terminal
     started = time.monotonic()
@@ -109,6 +112,7 @@ def _tell(run: Run, box: Sandbox, out: Path) -> None:
     if not terminal.quiet:
         terminal.err.print(terminal_tables([tables[name] for name in _SHOWN_TABLES if name in tables]))
     _write(terminal, out, compared, pipeline_html(figures, compared))
+    keep_in_step(run, session, box, _step)
     if terminal.as_json:
         terminal.result(render("json", "pipeline report", figures, list(tables.values())))
 
@@ -149,6 +153,8 @@ def _next(terminal: Terminal, out: Path, deals: int, seed: int) -> None:
         ("crmkit diff hubspot zoho", "the same for two of them"),
         ("crmkit stages show", "each native stage, its common stage and its deals"),
         ("crmkit stages check", "mistakes in the stage map"),
+        ("crmkit conflicts list main", "what waits for a decision"),
+        ("crmkit links review", "records that may be the same"),
     )
     terminal.say(f"\nNext: cd {out}, then try")
     for command, text in hints:

@@ -172,6 +172,8 @@ def show_plan(terminal: Terminal, file: PlanFile, *, limit: int | None) -> None:
             terminal.out.print(line, soft_wrap=True)
     if limit is not None and len(file.writes) > limit:
         terminal.say(f"… and {len(file.writes) - limit:,} more; --all or --json shows them all.")
+    for connection, fields in file.prepares.items():
+        terminal.say(visible(f"First, in {connection}: create {', '.join(fields)}"))
     _show_held(terminal, file)
     if file.writes:
         terminal.table(

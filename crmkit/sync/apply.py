@@ -127,6 +127,15 @@ class Applier:
         return self.tallies
 
     def _member(self, connection: str, ops: Sequence[Op]) -> None:
+        created = sorted({op.kind for op in ops if op.act is Act.CREATE}, key=list(Kind).index)
+        if created:
+            try:
+                # Without its key field a created record could not be found again.
+                made = self._group.members[connection].connector.prepare(created)
+            except CrmkitError as error:
+                self.tallies[connection].error = error
+                return
+            self.tallies[connection].notes += [f"created {one}" for one in made]
         for kind, act in _PHASES:
             self._phase(connection, [op for op in ops if (op.kind, op.act) == (kind, act)])
 

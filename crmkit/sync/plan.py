@@ -199,6 +199,7 @@ class PlanFile(_Json):
         held: What is not written, with the reason.
         guards: Guards that stop it.
         costs: Per CRM.
+        prepares: Per CRM, key fields that are created first.
     """
 
     crmkit_plan: Literal[1] = 1
@@ -211,6 +212,7 @@ class PlanFile(_Json):
     held: list[PlannedHold] = []
     guards: list[TrippedGuard] = []
     costs: list[PlannedCost] = []
+    prepares: dict[str, list[str]] = {}
 
 
 def content_hash(ops: Sequence[Op]) -> str:

@@ -155,8 +155,19 @@ class SyncRun:
                 for one in found.held
             ],
             guards=found.guards,
+            prepares=self._prepares(found.ops),
             costs=[self._cost(connection, found.ops) for connection in self.group.members],
         )  # fmt: skip
+
+    def _prepares(self, ops: Sequence[Op]) -> dict[str, list[str]]:
+        """The key fields that are missing where something is to be created."""
+        found: dict[str, list[str]] = {}
+        for connection, member in self.group.members.items():
+            kinds = {op.kind for op in ops if op.connection == connection and op.act is Act.CREATE}
+            missing = member.connector.unprepared(sorted(kinds, key=list(Kind).index)) if kinds else ()
+            if missing:
+                found[connection] = list(missing)
+        return found
 
     def sync(self, confirmed: Mapping[str, int] | None = None) -> SyncResult:
         """Plan and write, in one go.
