@@ -14,6 +14,7 @@ CrmkitError                     exit 1   the root: anything crmkit raises on pur
 │   │   ├─ NetworkFault                  unreachable, timed out, cut
 │   │   └─ BadAnswer                     the body is not what its headers promise
 │   ├─ QuotaExhausted           exit 5   the day's budget is gone; a later run goes on
+│   ├─ Unstable                 exit 5   it fails too often; the rest is left for the next run
 │   ├─ OutcomeUnknown           exit 5   a write that may have happened: look, do not repeat
 │   ├─ Rejected                          the CRM understood and refused
 │   │   └─ NotFound
@@ -150,6 +151,13 @@ class QuotaExhausted(ConnectorError):
 
     exit_code = 5
     hint = "The next run goes on where this one stopped."
+
+
+class Unstable(ConnectorError):
+    """The CRM fails too often to go on writing."""
+
+    exit_code = 5
+    hint = "What was not written stays due: the next run looks up what happened and goes on."
 
 
 class OutcomeUnknown(ConnectorError):

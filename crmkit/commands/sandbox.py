@@ -48,7 +48,8 @@ def _known_profile(_context: click.Context, _option: click.Parameter, value: str
 )  # fmt: skip
 @click.option(
     "--faults", default="none", show_default=True, metavar="PROFILE", callback=_known_profile,
-    help="Misbehave: storm, flaky, truncated, garbage, slow, expired, edits; several with commas.",
+    help="Misbehave: storm, flaky, truncated, garbage, slow, expired, edits, and on writes: "
+    "timeout-after-commit, commit-late, 5xx-before-commit, 5xx-after-commit; several with commas.",
 )  # fmt: skip
 @click.option(
     "--workspace", type=click.Path(path_type=Path, file_okay=False),

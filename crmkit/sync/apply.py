@@ -9,7 +9,7 @@ A write whose answer never came is parked, looked up later, and never repeated b
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from crmkit.connectors.clock import Clock
 from crmkit.connectors.writing import Act, Change, Keys, Lookup, Result, Written
-from crmkit.errors import CrmkitError, Interrupted
+from crmkit.errors import CrmkitError, Interrupted, Unstable
 from crmkit.mapping.fields import Plain, Unmapped
 from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync import schema
@@ -34,6 +34,8 @@ from crmkit.sync.state import State
 from crmkit.sync.store import Batch, Store
 
 UPDATES_AT_ONCE = 500
+BREAKER_LOOKS_AT = 20
+BREAKER_OPENS_AT = 10
 _PHASES = (
     (Kind.COMPANY, Act.CREATE),
     (Kind.CONTACT, Act.CREATE),
@@ -52,12 +54,14 @@ class Tally:
             unknown, unsent, blocked.
         notes: What a person should know, one line each.
         error: What ended this member's part early.
+        recent: Whether the last writes failed without a verdict.
     """
 
     total: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     error: CrmkitError | None = None
+    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=BREAKER_LOOKS_AT))
 
     @property
     def done(self) -> int:
@@ -155,6 +159,11 @@ class Applier:
                 if member.connector.context.cancelled.is_set():
                     raise Interrupted(f"{connection}: stopped")
                 self._chunk(member, ops[at : at + size])
+                if sum(tally.recent) >= BREAKER_OPENS_AT:
+                    raise Unstable(
+                        f"{connection}: {sum(tally.recent)} of the last {len(tally.recent)} writes failed "
+                        "without a verdict"
+                    )
         except CrmkitError as error:
             tally.error = error
 
@@ -357,6 +366,7 @@ class Applier:
             for ready, outcome in outcomes:
                 name = self._store_outcome(db, member, ready, outcome, records.get(outcome.id))
                 tally.counts[name] += 1
+                tally.recent.append(name in ("unknown", "unsent"))
 
     def _read_back(self, member: Member, outcomes: Sequence[tuple[_Ready, Written]]) -> dict[str, AnyRecord]:
         """Records as they are after the write, where its answer did not show them.
