@@ -118,7 +118,7 @@ class Held:
 
 
 # Held items that go away by themselves with one of the next runs.
-PASSING = frozenset({"parked", "blocked"})
+PASSING = frozenset({"parked"})
 # Told, but nothing waits for a person.
 QUIET = frozenset({"foreign"})
 
