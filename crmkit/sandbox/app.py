@@ -75,6 +75,7 @@ class VendorApp:
         lag = self.settings.lag_seconds
         world.lag_seconds = self.default_lag_seconds if lag is None else lag
         self._routes: list[Route] = []
+        self._routes_by_method: dict[str, list[Route]] = {}
 
     # What a vendor fills in
 
@@ -271,8 +272,7 @@ class VendorApp:
 
     async def _route(self, request: Request, kind: CallKind) -> Response:
         scope = request.scope
-        known_path = False
-        for route in self._routes or self._build_routes():
+        for route in self._routes_of(request.method):
             match, found = route.matches(scope)
             if match is Match.FULL:
                 scope.update(found)
@@ -280,12 +280,17 @@ class VendorApp:
                 self.requests.mutating += kind == "write"
                 response: Response = await route.endpoint(request)
                 return response
-            known_path = known_path or match is Match.PARTIAL
+        known_path = any(route.matches(scope)[0] is Match.PARTIAL for route in self._routes)
         return self.not_allowed(request) if known_path else self.not_found(request)
 
-    def _build_routes(self) -> list[Route]:
-        self._routes = list(self.routes())
-        return self._routes
+    def _routes_of(self, method: str) -> list[Route]:
+        """The routes that take this method: matching a path costs more than most handlers do."""
+        known = self._routes_by_method.get(method)
+        if known is None:
+            self._routes = self._routes or list(self.routes())
+            known = [route for route in self._routes if not route.methods or method in route.methods]
+            self._routes_by_method[method] = known
+        return known
 
     def _fault_response(self, fault: Fault, request: Request) -> Response | None:
         if fault is Fault.RATE_LIMITED:

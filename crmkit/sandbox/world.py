@@ -322,7 +322,7 @@ class World:
         }
         for child, field in follow.get(kind, ()):
             for row in self.live.group(child, field, old):
-                if child == "note" and new is None:
+                if child == "note" and new is None and not _elsewhere(row, field):
                     self.delete("note", row.id)
                     continue
                 value: Any = new
@@ -330,6 +330,11 @@ class World:
                     others = [new if contact == old else contact for contact in row.contact_ids]
                     value = tuple(dict.fromkeys(contact for contact in others if contact))
                 self.edit(child, row.id, touch=False, **{field: value})
+
+
+def _elsewhere(note: Note, field: str) -> bool:
+    """Whether a note hangs on another record than the one in a field."""
+    return any(getattr(note, name) for name in ("deal_id", "company_id", "contact_id") if name != field)
 
 
 def _stamps(kind: Kind, now: datetime) -> dict[str, datetime]:

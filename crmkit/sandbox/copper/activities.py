@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from crmkit.sandbox.copper.answers import Body, invalid, moment_of, seconds
@@ -94,7 +94,12 @@ class Activities:
         return [self.show(activity) for activity in found[(number - 1) * size : number * size]]
 
     def activity(self, activity_id: str) -> dict[str, Any] | None:
-        """One activity."""
+        """One activity, or the stub of a deleted one; read past the index, as single records are."""
+        note = self.world.notes.get(activity_id)
+        if note is not None:
+            return self.show(_activity(note))
+        if any(gone.kind == "note" and gone.id == activity_id for gone in self.world.deleted):
+            return {"id": int(activity_id), "is_deleted": True}
         found = (activity for activity in self._of(None) if str(activity.id) == activity_id)
         return next((self.show(activity) for activity in found), None)
 
@@ -112,7 +117,7 @@ class Activities:
             "activity_date": seconds(activity.at),
             "old_value": self._stage(before),
             "new_value": self._stage(after),
-            "date_created": seconds(activity.at),
+            "date_created": seconds(note.created if note else activity.at),
             "date_modified": seconds(note.modified if note else activity.at),
         }
 
@@ -122,14 +127,14 @@ class Activities:
         return {"id": int(visit.stage_id), "name": self.records.places[visit.stage_id][1].name}
 
     def _of(self, parent: tuple[Kind, str] | None) -> Sequence[Activity]:
-        """The activities of one record or of all; a company has those of its people too."""
-        live = self.world.live
+        """The activities of one record or of all, from the index; a company has those of its people too."""
+        live = self.world.search
         if parent is None:
-            deals, notes = list(self.world.deals.values()), list(self.world.notes.values())
+            deals, notes = list(live.tables["deal"].values()), list(live.tables["note"].values())
             return live.memo(("activities",), lambda: _newest_first(deals, notes))
         kind, row_id = parent
         if kind == "deal":
-            row = self.world.deals.get(row_id)
+            row = live.tables["deal"].get(row_id)
             return _newest_first([row] if row else [], live.group("note", "deal_id", row_id))
         notes = [note for note in live.group("note", f"{kind}_id", row_id) if not note.deal_id]
         if kind == "company":
@@ -147,9 +152,7 @@ def _parent(said: Any) -> tuple[Kind, str] | None:
 
 
 def _newest_first(deals: Sequence[Deal], notes: Sequence[Note]) -> list[Activity]:
-    found = [
-        Activity(note.created, int(note.id), NOTE, _parent_of(note), note.author_id, note) for note in notes
-    ]
+    found = [_activity(note) for note in notes]
     for deal in deals:
         for place in range(1, len(deal.history)):
             visit = deal.history[place]
@@ -160,6 +163,17 @@ def _newest_first(deals: Sequence[Deal], notes: Sequence[Note]) -> list[Activity
             )
     found.sort(key=lambda activity: (activity.at, activity.id), reverse=True)
     return found
+
+
+def type_of(note: Note) -> tuple[str, int]:
+    """Category and id of a note's type: calls and meetings are notes of another type."""
+    return NOTE if "type_id" not in note.custom else ("user", note.custom["type_id"])
+
+
+def _activity(note: Note) -> Activity:
+    told = note.custom.get("activity_date")
+    at = note.created if told is None else datetime.fromtimestamp(told, UTC)
+    return Activity(at, int(note.id), type_of(note), _parent_of(note), note.author_id, note)
 
 
 def _parent_of(note: Note) -> tuple[Kind, str]:

@@ -47,9 +47,9 @@ def midnight(day: date) -> int:
 
 
 @lru_cache(maxsize=8192)
-def short_day(day: date) -> str:
-    """A close date: month first, nothing padded."""
-    return f"{day.month}/{day.day}/{day.year}"
+def short_day(day: date, *, day_first: bool = False) -> str:
+    """A close date: month first unless the account has it otherwise, nothing padded."""
+    return f"{day.day}/{day.month}/{day.year}" if day_first else f"{day.month}/{day.day}/{day.year}"
 
 
 def moment_of(value: Any, name: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Copper's Developer API v1, the reading side."""
+"""Copper's Developer API v1: its addresses, its login, its limits, and the reading side."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crmkit.sandbox.app import VendorApp
+from crmkit.sandbox.copper.account import Account
 from crmkit.sandbox.copper.activities import TYPES, Activities
 from crmkit.sandbox.copper.answers import Body, failure, invalid, not_found
-from crmkit.sandbox.copper.records import ENTITY_TYPES, Records
+from crmkit.sandbox.copper.links import Links
+from crmkit.sandbox.copper.records import ENTITY_TYPES, KINDS, Records
 from crmkit.sandbox.copper.search import Search, Searchable
 from crmkit.sandbox.copper.seed import finish_seed, vendor_seed
+from crmkit.sandbox.copper.validation import Invalid
+from crmkit.sandbox.copper.writes import known_row
+from crmkit.sandbox.copper.writing import Writing
 from crmkit.sandbox.faults import CallKind
 from crmkit.sandbox.limits import RollingWindow
 from crmkit.sandbox.rows import Kind
@@ -27,8 +32,7 @@ _BASE = "/developer_api/v1"
 _API_KEY = "sandbox-copper-key"
 _ACCESS_TOKEN = "sandbox-copper-access-token"  # noqa: S105 - made up
 _OAUTH_CLIENT = ("sandbox-copper-client", "sandbox-copper-client-secret")
-_CALLS_PER_MINUTE = 180
-_KINDS: dict[str, Kind] = {"opportunities": "deal", "companies": "company", "people": "contact"}
+_CALLS_PER_MINUTE, _BULKS_PER_SECOND = 180, 3
 _EMPTY_ENTITIES = ("leads", "projects", "tasks")  # a client may search them; there are none
 
 
@@ -38,8 +42,13 @@ class CopperApp(VendorApp):
     `settings.extra` may hold `copper_newer_filters` (take the search keys of the 2026
     description, whose availability is unverified), `copper_hide_left_users` (whether
     users who left are listed is unknown; they are unless this is set),
-    `copper_retry_after` (send that header with a 429) and `copper_forbidden` (entities
-    such as `people` that the key's owner may not see).
+    `copper_retry_after` (send that header with a 429), `copper_forbidden` (entities
+    such as `people` that the key's owner may not see) and `copper_day_first` (close
+    dates are `D/M/YYYY`). For writes: `copper_read_only` (the key's owner may not
+    write), `copper_no_bulk` (entities without bulk addresses: only those of people and
+    activities are documented), `copper_contact_optional` (an opportunity needs no
+    primary contact), `copper_former_primary_stays` (a replaced primary contact stays
+    related) and `copper_left_assignees` (users who left may be given records).
     """
 
     name = "copper"
@@ -49,10 +58,14 @@ class CopperApp(VendorApp):
         finish_seed(world)
         super().__init__(world, settings)
         extra = self.settings.extra
-        self.records = Records(world)
+        self.records = Records(world, day_first=bool(extra.get("copper_day_first")))
         self.searches = Search(self.records, newer=bool(extra.get("copper_newer_filters")))
         self.activities = Activities(self.records)
+        self.account = Account(self.records, extra)
+        self.links = Links(self.account)
+        self.writing = Writing(self.account, self.activities, self.links)
         self.window = RollingWindow(_CALLS_PER_MINUTE, 60, world.clock.monotonic)
+        self.bulk_window = RollingWindow(_BULKS_PER_SECOND, 1, world.clock.monotonic)
         self.records.prepare()
 
     @classmethod
@@ -73,15 +86,12 @@ class CopperApp(VendorApp):
     @property
     def connection(self) -> dict[str, str | bool | int]:
         """What a client's configuration needs besides secrets: the key belongs to a user."""
-        return {"base_url": self.base_url, "user_email": self._key_owner()}
-
-    def _key_owner(self) -> str:
-        return next(user.email for user in self.world.users.values() if user.active)
+        return {"base_url": self.base_url, "user_email": self.account.user.email}
 
     # Routes
 
     def routes(self) -> Sequence[Route]:
-        """What can be read, by GET or by the POST of a search."""
+        """What can be read, by GET or by the POST of a search, and what can be written."""
         records = self.records
         lists: dict[str, Callable[[Request], Any]] = {
             "/account": lambda request: {
@@ -100,7 +110,8 @@ class CopperApp(VendorApp):
             "/custom_field_definitions/{id}": self._definition,
             "/activity_types": lambda request: TYPES,
             "/activities/{id}": self._activity,
-            "/webhooks": lambda request: [],
+            "/webhooks": lambda request: list(self.account.webhooks.by_id.values()),
+            "/webhooks/{id}": self._webhook,
             "/{entity}/{id:int}": self._record,
             "/{entity}/{id:int}/related": self._related,
             "/{entity}/{id:int}/related/{related}": self._related,
@@ -115,6 +126,10 @@ class CopperApp(VendorApp):
         return [
             Route("/oauth/token", self._token, methods=["POST"]),
             *(Route(_BASE + path, self._posting(answer), methods=["POST"]) for path, answer in posts.items()),
+            *(
+                Route(_BASE + path, self._posting(answer), methods=[method])
+                for (method, path), answer in self.writing.handlers().items()
+            ),
             *(Route(_BASE + path, self._getting(answer), methods=["GET"]) for path, answer in lists.items()),
         ]
 
@@ -128,7 +143,7 @@ class CopperApp(VendorApp):
     def _posting(
         self, answer: Callable[[Request, Body], Response]
     ) -> Callable[[Request], Awaitable[Response]]:
-        async def read(request: Request) -> Response:
+        async def answered(request: Request) -> Response:
             self.records.refresh()
             said = await request.body()
             try:
@@ -143,9 +158,12 @@ class CopperApp(VendorApp):
                 for name, value in request.query_params.items()
                 if name in {"page_number", "page_size"}
             }
-            return answer(request, {**paging, **body})
+            try:
+                return answer(request, {**paging, **body})
+            except Invalid as problem:
+                return problem.response()
 
-        return read
+        return answered
 
     # Searches
 
@@ -153,7 +171,7 @@ class CopperApp(VendorApp):
         entity = request.path_params["entity"]
         if entity in _EMPTY_ENTITIES:
             return json_reply([], headers={"X-PW-TOTAL": "0"})
-        if entity not in _KINDS:
+        if entity not in KINDS:
             return not_found()
         what, show = self._shown(entity, request)
         rows, bound = self.searches.page(what, body)
@@ -161,12 +179,10 @@ class CopperApp(VendorApp):
 
     def _shown(self, entity: str, request: Request) -> tuple[Searchable, Callable[[Any], Any]]:
         computed = request.query_params.get("custom_field_computed_values", "").lower() == "true"
-        records, searches = self.records, self.searches
-        if entity == "opportunities":
-            return searches.deals, lambda row: records.opportunity_json(row, computed=computed)
-        if entity == "companies":
-            return searches.companies, lambda row: records.company(row, computed=computed)
-        return searches.people, lambda row: records.person(row, computed=computed)
+        searches = self.searches
+        kind = KINDS[entity]
+        what = {"deal": searches.deals, "company": searches.companies}.get(kind, searches.people)
+        return what, self.records.shower(kind, computed=computed)
 
     def _search_users(self, request: Request, body: Body) -> Response:
         unknown = body.keys() - {"page_number", "page_size"}
@@ -181,11 +197,10 @@ class CopperApp(VendorApp):
         return json_reply([self.records.user(user) for user in page], headers={"X-PW-TOTAL": str(len(users))})
 
     def _person_by_email(self, request: Request, body: Body) -> Response:
-        wanted = str(body.get("email", "")).casefold()
-        for person in self.world.contacts.values():
-            if wanted in (email.casefold() for email in person.emails):
-                return json_reply(self.records.person(person))
-        return not_found()
+        person_id = self.account.taken.by("contact", str(body.get("email", "")))
+        if person_id is None:
+            return not_found()
+        return json_reply(self.records.person(self.world.contacts[person_id]))
 
     def _activities_of(self, request: Request, body: Body) -> Response:
         kind, row_id = self._known(request)
@@ -201,31 +216,17 @@ class CopperApp(VendorApp):
     def _related(self, request: Request) -> Any:
         kind, row_id = self._known(request)
         wanted = request.path_params.get("related")
-        if wanted is not None and wanted not in (*_KINDS, *_EMPTY_ENTITIES):
+        if wanted is not None and wanted not in (*KINDS, *_EMPTY_ENTITIES):
             raise Refusal(not_found())
         return [
             {"id": int(other_id), "type": ENTITY_TYPES[other]}
-            for other, other_id in self._links(kind, row_id)
-            if wanted is None or _KINDS.get(wanted) == other
+            for other, other_id in self.links.of(kind, row_id)
+            if wanted is None or KINDS.get(wanted) == other
         ]
 
-    def _links(self, kind: Kind, row_id: str) -> list[tuple[Kind, str]]:
-        live = self.world.live
-        if kind == "company":
-            people = live.group("contact", "company_id", row_id)
-            deals = live.group("deal", "company_id", row_id)
-            return [*(("contact", row.id) for row in people), *(("deal", row.id) for row in deals)]
-        row = live.tables[kind][row_id]
-        links: list[tuple[Kind, str]] = [("company", row.company_id)] if row.company_id else []
-        if kind == "deal":
-            return links + [("contact", contact_id) for contact_id in row.contact_ids]
-        return links + [("deal", deal.id) for deal in live.group("deal", "contact_ids", row_id)]
-
     def _known(self, request: Request) -> tuple[Kind, str]:
-        kind, row_id = _KINDS.get(request.path_params["entity"]), str(request.path_params["id"])
-        if kind is None or row_id not in self.world.live.tables[kind]:
-            raise Refusal(not_found())
-        return kind, row_id
+        row_id = str(request.path_params["id"])
+        return known_row(self.account, KINDS.get(request.path_params["entity"]), row_id), row_id
 
     def _user(self, request: Request) -> Any:
         user = self.world.users.get(request.path_params["id"])
@@ -234,10 +235,16 @@ class CopperApp(VendorApp):
         return self.records.user(user)
 
     def _definition(self, request: Request) -> Any:
-        for shown in self.records.definitions():
-            if str(shown["id"]) == request.path_params["id"]:
-                return shown
-        raise Refusal(not_found())
+        field = self.records.field(request.path_params["id"])
+        if field is None:
+            raise Refusal(not_found())
+        return self.records.definition(field)
+
+    def _webhook(self, request: Request) -> Any:
+        found = self.account.webhooks.by_id.get(request.path_params["id"])
+        if found is None:
+            raise Refusal(not_found())
+        return found
 
     def _activity(self, request: Request) -> Any:
         shown = self.activities.activity(request.path_params["id"])
@@ -260,10 +267,11 @@ class CopperApp(VendorApp):
         path = request.scope["path"]
         if path == "/oauth/token":
             return "token"
+        if request.method in {"PUT", "DELETE"}:
+            return "write"
         if request.method == "POST":
-            return (
-                "list" if path.endswith(("/search", "/activities")) or "fetch_by_email" in path else "write"
-            )
+            lists = path.endswith(("/search", "/activities", "/fetch_by_email"))
+            return "list" if lists and path != f"{_BASE}/activities" else "write"
         single = path.rpartition("/")[2].isdigit() or path.endswith("/account")
         return "read" if single else "list"
 
@@ -272,25 +280,30 @@ class CopperApp(VendorApp):
         path = request.scope["path"]
         if path == "/oauth/token":
             return None
-        headers = request.headers
-        if "authorization" in headers:
-            allowed = headers["authorization"] == f"Bearer {_ACCESS_TOKEN}"
+        headers: dict[bytes, bytes] = dict(request.scope["headers"])  # one pass: this is asked of every call
+        if b"authorization" in headers:
+            allowed = headers[b"authorization"] == b"Bearer " + _ACCESS_TOKEN.encode()
         else:
+            email = headers.get(b"x-pw-useremail", b"").decode("latin-1")
             allowed = (
-                headers.get("x-pw-accesstoken") == _API_KEY
-                and headers.get("x-pw-application") == "developer_api"
-                and headers.get("x-pw-useremail", "").casefold() == self._key_owner().casefold()
+                headers.get(b"x-pw-accesstoken") == _API_KEY.encode()
+                and headers.get(b"x-pw-application") == b"developer_api"
+                and email.casefold() == self.account.user.email.casefold()
             )
         if not allowed:
             return self.expired(request)
         entity = path.removeprefix(_BASE).strip("/").partition("/")[0]
         if entity in self.settings.extra.get("copper_forbidden", ()):
-            return failure(403, "You do not have permission to perform this action")
+            return _forbidden()
+        if self.settings.extra.get("copper_read_only") and self.call_kind(request, b"") == "write":
+            return _forbidden()
         return None
 
     def check_limits(self, request: Request, body: bytes) -> Response | None:
-        """180 calls in any 60 seconds, for the whole account."""
+        """180 calls in any 60 seconds, for the whole account, and 3 bulks in any second."""
         wait = self.window.take()
+        if not wait and request.scope["path"].endswith(("/bulk_create", "/bulk_update")):
+            wait = self.bulk_window.take()
         return self._too_many(wait) if wait else None
 
     def rate_limited(self, reason: str) -> Response:
@@ -314,3 +327,8 @@ class CopperApp(VendorApp):
     def not_allowed(self, request: Request) -> Response:
         """A method that an address does not have looks like no address (inferred)."""
         return not_found()
+
+
+def _forbidden() -> Response:
+    """403 (body inferred)."""
+    return failure(403, "You do not have permission to perform this action")

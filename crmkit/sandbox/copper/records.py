@@ -6,8 +6,10 @@ until its row is replaced or a name that it quotes changes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,9 +20,11 @@ from crmkit.sandbox.rows import Change, Company, Contact, CustomField, Deal, Kin
 from crmkit.sandbox.world import World
 
 ENTITY_TYPES: dict[Kind, str] = {"deal": "opportunity", "company": "company", "contact": "person"}
+KINDS: dict[str, Kind] = {"opportunities": "deal", "companies": "company", "people": "contact"}
 STATUSES = {"open": "Open", "won": "Won", "lost": "Lost", "abandoned": "Abandoned"}
 _EMPTY: dict[str, Any] = {"MultiSelect": [], "Connect": [], "Checkbox": False}
 _CENT = Decimal("0.01")
+Pairs = Sequence[tuple[str, str]]
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -29,10 +33,13 @@ class Records:
 
     Attributes:
         places: The pipeline and the stage behind each stage id.
+        day_first: Whether close dates are written `D/M/YYYY` instead of `M/D/YYYY`.
+        elsewhere: Definitions of custom fields on nothing that the sandbox has, such as leads.
     """
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, world: World, *, day_first: bool = False) -> None:
+        self.world, self.day_first = world, day_first
+        self.elsewhere: dict[str, CustomField] = {}
         self.loss_reasons, self.sources = loss_reasons(), customer_sources()
         self.contact_types = contact_types()
         self.places: dict[str, tuple[Pipeline, Stage]] = {}
@@ -85,6 +92,15 @@ class Records:
             self._kept.pop(deal_id, None)
             self._kept_computed.pop(deal_id, None)
 
+    def shower(self, kind: Kind, *, computed: bool = False) -> Callable[[Any], Any]:
+        """What shows a row of this kind; `computed` shows names of options instead of their ids."""
+        show: dict[Kind, Callable[..., Any]] = {
+            "deal": self.opportunity_json,
+            "company": self.company,
+            "contact": self.person,
+        }
+        return partial(show[kind], computed=computed)
+
     # Opportunities
 
     def opportunity_json(self, deal: Deal, *, computed: bool = False) -> msgspec.Raw:
@@ -108,11 +124,14 @@ class Records:
         world = self.world
         company = world.companies.get(deal.company_id or "")
         amount, custom = deal.amount, deal.custom
+        contact_id = primary_of(deal)
         return {
             "id": int(deal.id),
             "name": deal.name,
             "assignee_id": int(deal.owner_id) if deal.owner_id else None,
-            "close_date": short_day(deal.expected_close) if deal.expected_close else None,
+            "close_date": short_day(deal.expected_close, day_first=self.day_first)
+            if deal.expected_close
+            else None,
             "company_id": int(deal.company_id) if deal.company_id else None,
             "company_name": company.name if company else None,
             "customer_source_id": self.sources.id_of(deal.source),
@@ -122,7 +141,7 @@ class Records:
             "pipeline_is_revenue": False,
             "pipeline_stage_id": int(deal.stage_id),
             "pipeline_type": "opportunity",
-            "primary_contact_id": int(deal.contact_ids[0]) if deal.contact_ids else None,
+            "primary_contact_id": int(contact_id) if contact_id else None,
             "priority": custom.get("priority", "None"),
             "status": STATUSES[deal.status],
             "tags": deal.tags,
@@ -168,21 +187,21 @@ class Records:
 
     def company(self, company: Company, *, computed: bool = False) -> dict[str, Any]:
         """A company."""
-        people = self.world.live.group("contact", "company_id", company.id)
+        custom = company.custom
         return {
             "id": int(company.id),
             "name": company.name,
             "address": address_of(company),
             "assignee_id": int(company.owner_id) if company.owner_id else None,
-            "contact_type_id": self.contact_types.id_of("Potential Customer"),
-            "details": company.custom.get("details"),
+            "contact_type_id": self._contact_type(custom, "Potential Customer"),
+            "details": custom.get("details"),
             "email_domain": company.domain,
-            "phone_numbers": [{"number": company.phone, "category": "work"}] if company.phone else [],
-            "primary_contact_id": int(people[0].id) if people else None,
-            "socials": [],
+            "phone_numbers": _parts("number", phones_of(company)),
+            "primary_contact_id": self._first_person(company),
+            "socials": _parts("url", custom.get("socials", ())),
             "tags": company.tags,
-            "websites": [{"url": f"https://{company.domain}", "category": "work"}] if company.domain else [],
-            "custom_fields": self._custom("company", company.custom, computed),
+            "websites": _parts("url", websites_of(company)),
+            "custom_fields": self._custom("company", custom, computed),
             "interaction_count": 0,
             "date_created": seconds(company.created),
             "date_modified": seconds(company.modified),
@@ -191,27 +210,30 @@ class Records:
     def person(self, person: Contact, *, computed: bool = False) -> dict[str, Any]:
         """A person; of one company at most."""
         company = self.world.companies.get(person.company_id or "")
+        custom = person.custom
         return {
             "id": int(person.id),
-            "name": f"{person.first} {person.last}".strip(),
-            "prefix": None,
+            "name": person_name(person),
+            "prefix": custom.get("prefix"),
             "first_name": person.first,
-            "middle_name": None,
+            "middle_name": custom.get("middle_name"),
             "last_name": person.last or None,
-            "suffix": None,
-            "address": None,
+            "suffix": custom.get("suffix"),
+            "address": custom.get("address"),
             "assignee_id": int(person.owner_id) if person.owner_id else None,
             "company_id": int(person.company_id) if person.company_id else None,
             "company_name": company.name if company else None,
-            "contact_type_id": self.contact_types.id_of("Uncategorized"),
-            "details": person.custom.get("details"),
-            "emails": [{"email": email, "category": "work"} for email in person.emails],
-            "phone_numbers": [{"number": number, "category": "mobile"} for number in person.phones],
-            "socials": [],
+            "contact_type_id": self._contact_type(custom, "Uncategorized"),
+            "details": custom.get("details"),
+            "emails": _parts("email", _paired(person.emails, custom.get("email_categories"), "work")),
+            "phone_numbers": _parts(
+                "number", _paired(person.phones, custom.get("phone_categories"), "mobile")
+            ),
+            "socials": _parts("url", custom.get("socials", ())),
             "tags": person.tags,
-            "title": None,
-            "websites": [],
-            "custom_fields": self._custom("contact", person.custom, computed),
+            "title": custom.get("title"),
+            "websites": _parts("url", custom.get("websites", ())),
+            "custom_fields": self._custom("contact", custom, computed),
             "date_created": seconds(person.created),
             "date_modified": seconds(person.modified),
             "date_last_contacted": None,
@@ -223,6 +245,18 @@ class Records:
     def user(self, user: User) -> dict[str, Any]:
         """A user."""
         return {"id": int(user.id), "name": user.name, "email": user.email}
+
+    def _contact_type(self, custom: Mapping[str, Any], default: str) -> int | None:
+        said = custom.get("contact_type_id")
+        return self.contact_types.id_of(default) if said is None else said or None
+
+    def _first_person(self, company: Company) -> int | None:
+        """Somebody of the company: the one it was given, else the oldest (inferred)."""
+        people = [person.id for person in self.world.live.group("contact", "company_id", company.id)]
+        given = company.custom.get("primary_contact_id")
+        if not people:
+            return None
+        return int(people[0] if given not in people else str(given))
 
     # Lists
 
@@ -258,21 +292,29 @@ class Records:
 
     def definitions(self) -> list[dict[str, Any]]:
         """All custom field definitions; one may be available on several kinds."""
-        found: dict[str, dict[str, Any]] = {}
-        for kind, entity in ENTITY_TYPES.items():
-            for field in self.world.fields[kind].values():
-                shown = found.setdefault(field.id, self._definition(field))
-                shown["available_on"].append(entity)
-        return list(found.values())
+        found: dict[str, CustomField] = dict(self.elsewhere)
+        for kind in ENTITY_TYPES:
+            found |= {field.id: field for field in self.world.fields[kind].values()}
+        return [self.definition(found[field_id]) for field_id in sorted(found, key=int)]
 
-    def _definition(self, field: CustomField) -> dict[str, Any]:
+    def field(self, field_id: str) -> CustomField | None:
+        """A custom field by the id of its definition."""
+        for kind in ENTITY_TYPES:
+            for field in self.world.fields[kind].values():
+                if field.id == field_id:
+                    return field
+        return self.elsewhere.get(field_id)
+
+    def definition(self, field: CustomField) -> dict[str, Any]:
+        """One definition."""
         data_type = data_type_of(field)
+        kinds = [entity for kind, entity in ENTITY_TYPES.items() if field.key in self.world.fields[kind]]
         shown: dict[str, Any] = {
             "id": int(field.id),
             "name": field.label,
             "canonical_name": None,
             "data_type": data_type,
-            "available_on": [],
+            "available_on": [*kinds, *field.extra.get("elsewhere", ())],
             "is_filterable": data_type not in {"String", "Text", "URL"},
         }
         if field.options:
@@ -281,7 +323,7 @@ class Records:
                 for rank, option in enumerate(field.options)
             ]
         if data_type == "Currency":
-            shown["currency"] = self.world.base_currency
+            shown["currency"] = field.extra.get("currency", self.world.base_currency)
         return shown
 
     def tags(self) -> list[dict[str, Any]]:
@@ -292,6 +334,49 @@ class Records:
                 for tag in row.tags:
                     counts[tag] = counts.get(tag, 0) + 1
         return [{"name": name, "count": count} for name, count in sorted(counts.items())]
+
+
+def primary_of(deal: Deal) -> str | None:
+    """The primary contact; people may be related to a deal that has none."""
+    return deal.contact_ids[0] if deal.contact_ids and not deal.custom.get("no_primary") else None
+
+
+def person_name(person: Contact) -> str:
+    """The whole name, with its prefix and suffix."""
+    custom = person.custom
+    parts = (
+        custom.get("prefix"),
+        person.first,
+        custom.get("middle_name"),
+        person.last,
+        custom.get("suffix"),
+    )
+    return " ".join(part for part in parts if part)
+
+
+def phones_of(company: Company) -> Pairs:
+    """Numbers with their categories: as written, unless the first was changed since."""
+    pairs: Pairs = company.custom.get("phones", ())
+    if (pairs[0][0] if pairs else None) == company.phone:
+        return pairs
+    return ((company.phone, "work"),) if company.phone else ()
+
+
+def websites_of(company: Company) -> Pairs:
+    """Websites as written; what was seeded has the one of its domain."""
+    written: Pairs | None = company.custom.get("websites")
+    if written is not None:
+        return written
+    return ((f"https://{company.domain}", "work"),) if company.domain else ()
+
+
+def _paired(values: Sequence[str], categories: Sequence[str] | None, default: str) -> Pairs:
+    known = categories or ()
+    return [(value, known[place] if place < len(known) else default) for place, value in enumerate(values)]
+
+
+def _parts(name: str, pairs: Pairs) -> list[dict[str, str]]:
+    return [{name: value, "category": category} for value, category in pairs]
 
 
 def plain(amount: Decimal) -> int | Decimal:
@@ -325,12 +410,11 @@ def custom_value(field: CustomField, value: Any, computed: bool = False) -> Any:
 
 def address_of(company: Company) -> dict[str, Any] | None:
     """An address; null if nothing is known."""
-    if not (company.street or company.city):
-        return None
-    return {
+    address = {
         "street": company.street,
         "city": company.city,
-        "state": None,
+        "state": company.custom.get("state"),
         "postal_code": company.postcode,
         "country": company.country,
     }
+    return address if any(address.values()) else None

@@ -6,14 +6,14 @@ https://developer.copper.com/introduction/pagination.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from crmkit.sandbox.copper.answers import Body, ids_of, invalid, midnight, moment_of, number_of
-from crmkit.sandbox.copper.records import STATUSES, Records, custom_value
+from crmkit.sandbox.copper.records import STATUSES, Records, custom_value, person_name, primary_of
 from crmkit.sandbox.copper.seed import data_type_of
 from crmkit.sandbox.rows import CustomField, Deal, Kind
 from crmkit.sandbox.store import Store
@@ -36,6 +36,7 @@ class Searchable:
         texts: Keys with one text or a list of which any must match.
         sorts: Values of `sort_by`.
         quick: Those that are read off the row alone: views of them can be kept.
+        grouped: Keys whose values are those of a field of the row, for which it keeps groups.
     """
 
     kind: Kind
@@ -46,6 +47,7 @@ class Searchable:
     sorts: dict[str, Read]
     quick: frozenset[str]
     others: frozenset[str] = field(default_factory=frozenset)
+    grouped: Mapping[str, str] = field(default_factory=dict)
 
 
 class Search:
@@ -71,7 +73,11 @@ class Search:
             rows = [table[row_id] for row_id in wanted if row_id in table]
             found = self._sorted(what, [row for row in rows if _all(row, tests)], sort_by, descending)
             return found[skip : skip + size], len(found)
-        if sort_by in what.quick:
+        narrow = _narrow(what, body, index)
+        if narrow is not None:
+            rows, presorted = narrow, False
+        elif sort_by in what.quick:
+            presorted = True
             view = index.ordered(what.kind, f"copper {sort_by}", what.sorts[sort_by])
             low, high = self._stretch(what, body, sort_by, index)
             tests = [test for test in tests if test.stretch_of != sort_by]
@@ -82,18 +88,17 @@ class Search:
                 )
             rows = view.rows[low:high]
         else:
-            rows = list(index.tables[what.kind].values())
-        key = ("copper", what.kind, msgspec.json.encode({k: v for k, v in body.items() if k[:5] != "page_"}))
-        found = index.memo(key, lambda: self._scan(what, rows, tests, sort_by, descending))
-        return found[skip : skip + size], self._bound(what, len(found))
+            rows, presorted = list(index.tables[what.kind].values()), False
 
-    def _scan(
-        self, what: Searchable, rows: Iterable[Any], tests: Sequence[_Test], sort_by: str, descending: bool
-    ) -> list[Any]:
-        matching = [row for row in rows if _all(row, tests)]
-        if sort_by in what.quick:
+        def scan() -> list[Any]:
+            matching = [row for row in rows if _all(row, tests)]
+            if not presorted:
+                return self._sorted(what, matching, sort_by, descending)
             return matching[::-1] if descending else matching
-        return self._sorted(what, matching, sort_by, descending)
+
+        key = ("copper", what.kind, msgspec.json.encode({k: v for k, v in body.items() if k[:5] != "page_"}))
+        found = index.memo(key, scan)
+        return found[skip : skip + size], self._bound(what, len(found))
 
     def _sorted(self, what: Searchable, rows: list[Any], sort_by: str, descending: bool) -> list[Any]:
         read = what.sorts[sort_by]
@@ -127,6 +132,8 @@ class Search:
             elif side in {"minimum", "maximum"} and stem in what.ranges:
                 test = _bounded(side, key, value, what.ranges[stem])
                 tests.append(_Test(test, _SORT_OF_RANGE.get(stem)))
+            elif key == "tags":
+                tests.append(_Test(_one_of(frozenset(_listed(value)), what.texts[key])))
             elif key in what.texts:
                 tests.append(_Test(_text(value, what.texts[key])))
             elif key == "custom_fields":
@@ -159,6 +166,20 @@ class _Test:
 
 def _all(row: Any, tests: Sequence[_Test]) -> bool:
     return all(test.holds(row) for test in tests)
+
+
+def _narrow(what: Searchable, body: Body, index: Store) -> list[Any] | None:
+    """The few rows that a search for a tag, a person, a company or a domain can find, or `None`."""
+    for key, grouped_by in what.grouped.items():
+        wanted = _listed(body[key]) if body.get(key) is not None else [_NONE_ID]
+        if _NONE_ID not in wanted:
+            found = {row.id: row for value in wanted for row in index.group(what.kind, grouped_by, value)}
+            return list(found.values())
+    return None
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(item) for item in (value if isinstance(value, list) else [value])]
 
 
 def _whole(body: Body, name: str, default: int, most: int | None) -> int:
@@ -309,7 +330,7 @@ def _deals(records: Records, *, newer: bool) -> Searchable:
         "value": lambda deal: _last(deal.amount),
         "assignee": lambda deal: name_of("user", deal.owner_id),
         "customer_source_id": lambda deal: _last(records.sources.id_of(deal.source)),
-        "contact": lambda deal: name_of("contact", deal.contact_ids[0] if deal.contact_ids else None),
+        "contact": lambda deal: name_of("contact", primary_of(deal)),
         "stage": stage_place,
         "status": lambda deal: status_number[deal.status],
         "close_date": lambda deal: _last(deal.expected_close and deal.expected_close.toordinal()),
@@ -328,7 +349,7 @@ def _deals(records: Records, *, newer: bool) -> Searchable:
             "pipeline_ids": lambda deal: deal.pipeline_id,
             "pipeline_stage_ids": lambda deal: deal.stage_id,
             "company_ids": lambda deal: deal.company_id,
-            "primary_contact_ids": lambda deal: deal.contact_ids[0] if deal.contact_ids else None,
+            "primary_contact_ids": primary_of,
             "customer_source_ids": lambda deal: _id(records.sources.id_of(deal.source)),
             "loss_reason_ids": lambda deal: _id(records.loss_reasons.id_of(deal.lost_reason)),
             "priority_ids": lambda deal: None,
@@ -339,6 +360,7 @@ def _deals(records: Records, *, newer: bool) -> Searchable:
         sorts,
         frozenset({"name", "date_created", "date_modified", "value", "status", "close_date"}),
         frozenset({"followed"} | ({"fields", "age"} if newer else set())),
+        {"tags": "tags", "primary_contact_ids": "contact_ids", "company_ids": "company_id"},
     )
 
 
@@ -360,6 +382,7 @@ def _companies() -> Searchable:
         _COMMON_SORTS,
         frozenset(_COMMON_SORTS),
         frozenset({"followed"}),
+        {"tags": "tags"},
     )
 
 
@@ -368,7 +391,7 @@ def _people(records: Records) -> Searchable:
         return tuple(deal.id for deal in records.world.live.group("deal", "contact_ids", row.id))
 
     sorts: dict[str, Read] = {
-        "name": lambda row: f"{row.first} {row.last}".casefold(),
+        "name": lambda row: person_name(row).casefold(),
         "first_name": lambda row: row.first.casefold(),
         "last_name": lambda row: row.last.casefold(),
         "date_created": lambda row: row.created,
@@ -385,7 +408,7 @@ def _people(records: Records) -> Searchable:
         },
         {**_STAMPS, "interaction_date": lambda row: None, "interaction_count": lambda row: 0},
         {
-            "name": lambda row: f"{row.first} {row.last}".strip(),
+            "name": person_name,
             "emails": lambda row: row.emails,
             "phone_number": lambda row: row.phones,
             "tags": lambda row: row.tags,
@@ -393,6 +416,7 @@ def _people(records: Records) -> Searchable:
         sorts,
         frozenset(sorts),
         frozenset({"followed"}),
+        {"tags": "tags", "company_ids": "company_id"},
     )
 
 
