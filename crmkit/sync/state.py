@@ -16,7 +16,7 @@ from crmkit.sync import schema
 from crmkit.sync import tables as _tables  # noqa: F401 - adds the engine's tables to the metadata
 
 BUSY_SECONDS = 60
-CACHE_KILOBYTES = 16_000
+CACHE_KILOBYTES = 8_000
 CHECKPOINT_PAGES = 4000
 
 

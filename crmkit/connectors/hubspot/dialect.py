@@ -86,12 +86,15 @@ class HubSpotDialect:
         # HubSpot's refresh tokens live until the app is uninstalled (inferred); whether it
         # gave another one is seen from its answer, and then the new one is stored.
         self._tokens = Tokens(context, self._refresh, rotates=True) if auth == "oauth" else None
+        self._static: str | None = None  # read once: a keyring can take longer than the call
         self._used = threading.local()
         self.http: Http | None = None
 
     def authorise(self, call: Call, *, force: bool) -> Call:
         if self._tokens is None:
-            return bearer(call, self._context.secrets.get("token").get_secret_value())
+            if self._static is None:
+                self._static = self._context.secrets.get("token").get_secret_value()
+            return bearer(call, self._static)
         refused = getattr(self._used, "token", None) if force else None
         token, _ = self._tokens.after_refusal(refused) if refused else self._tokens.current()
         self._used.token = token

@@ -262,7 +262,10 @@ PROPERTIES: Mapping[str, tuple[Property, ...]] = {
         _time("lastmodifieddate", "Last Modified Date", _Field("modified")),
         _merged_ids("contact"),
         _owner("Contact owner", "owner_id"),
+        _text("address", "Street Address"),
+        _text("city", "City"),
         _text("company", "Company Name"),
+        _text("country", "Country/Region"),
         Property("email", "Email", "string", "text", _nth("emails", 0), more={"hasUniqueValue": True}),
         _text("firstname", "First Name", _Field("first")),
         _choice(
@@ -279,7 +282,9 @@ PROPERTIES: Mapping[str, tuple[Property, ...]] = {
         _choice("lifecyclestage", "Lifecycle Stage", None, "radio", *_LIFECYCLE),
         _text("mobilephone", "Mobile Phone Number", _nth("phones", 1), "phonenumber"),
         _text("phone", "Phone Number", _nth("phones", 0), "phonenumber"),
+        _text("state", "State/Region"),
         _text("website", "Website URL"),
+        _text("zip", "Postal Code"),
     ),
     "notes": (
         _ID,
