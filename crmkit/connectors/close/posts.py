@@ -154,8 +154,10 @@ def dropped(body: Body, row: Row, *, judge: bool) -> dict[str, str]:
 
 
 def _same(sent: Any, stored: Any) -> bool:
+    if sent == stored:
+        return True
     # A day may be answered with a time.
-    return bool(sent == (stored[:10] if isinstance(stored, str) and "T" in stored[10:11] else stored))
+    return isinstance(stored, str) and stored[10:11] == "T" and bool(sent == stored[:10])
 
 
 def _soon(sent: Any, stored: Any) -> bool:

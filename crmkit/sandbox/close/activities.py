@@ -14,15 +14,25 @@ from typing import Any
 
 from crmkit.sandbox.close.answers import Params, field_list, missing, only, page_of, read_moment, refuse
 from crmkit.sandbox.close.records import Records, change_id, lead_of
-from crmkit.sandbox.rows import Deal, Note
+from crmkit.sandbox.rows import Deal, Note, Visit
 
 _MAX_SKIP = 250_000  # recorded for /activity/email/
 _TIMES = ("date_created", "activity_at")
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A status change that another system told of; the deal's own history does not know it."""
+
+    id: str
+    deal_id: str
+    before: Visit
+    after: Visit
+
+
 @dataclass(slots=True)
 class Activity:
-    """A note, or one step of a deal's history (`place` of it), with what filters ask about."""
+    """A note, a step of a deal's history (`place` of it) or an imported one, with what filters ask about."""
 
     at: datetime
     id: str
@@ -32,6 +42,7 @@ class Activity:
     contact_id: str | None
     source: Note | Deal
     place: int = 0
+    imported: Imported | None = None
 
 
 class Activities:
@@ -39,6 +50,23 @@ class Activities:
 
     def __init__(self, records: Records) -> None:
         self.records, self.world = records, records.world
+        self._imported: dict[str, dict[str, Imported]] = {}
+        self._removed: set[str] = set()
+        self._changes = 0
+
+    def import_step(self, step: Imported) -> dict[str, Any]:
+        """Add a status change to the feed and show it."""
+        self._imported.setdefault(step.deal_id, {})[step.id] = step
+        self._changes += 1
+        return self._show(_activity_of(step, self.world.deals[step.deal_id]))
+
+    def remove_step(self, activity_id: str) -> None:
+        """Take a status change out of the feed."""
+        self.status_change(activity_id)
+        for steps in self._imported.values():
+            steps.pop(activity_id, None)
+        self._removed.add(activity_id)
+        self._changes += 1
 
     def notes(self, params: Params) -> dict[str, Any]:
         """Notes, of one lead if asked so."""
@@ -56,7 +84,7 @@ class Activities:
         deal_id = params.get("opportunity_id")
         if deal_id:
             deal = self.world.deals.get(deal_id)
-            return self._page(params, _steps(deal) if deal else [])
+            return self._page(params, sorted(self._steps(deal), key=_by_time) if deal else [])
         return self._page(params, self._all("OpportunityStatusChange", self._make_changes))
 
     def status_change(self, activity_id: str) -> dict[str, Any]:
@@ -83,7 +111,7 @@ class Activities:
         if lead_id:
             deals = self.world.live.group("deal", "company_id", lead_id)
             found = [activity for activity in self._make_notes() if activity.lead_id == lead_id]
-            found += [activity for deal in deals for activity in _steps(deal)]
+            found += [activity for deal in deals for activity in self._steps(deal)]
             found.sort(key=_by_time)
         else:
             found = self._all("any", lambda: self._make_notes() + self._make_changes())
@@ -91,7 +119,7 @@ class Activities:
 
     def _all(self, kind: str, make: Callable[[], list[Activity]]) -> list[Activity]:
         """The activities of a kind, oldest first."""
-        return self.world.live.memo(("activities", kind), lambda: sorted(make(), key=_by_time))
+        return self.world.live.memo(("activities", kind, self._changes), lambda: sorted(make(), key=_by_time))
 
     def _make_notes(self) -> list[Activity]:
         deals = self.world.deals
@@ -112,9 +140,15 @@ class Activities:
         return [
             activity
             for deal in self.world.deals.values()
-            if len(deal.history) > 1
-            for activity in _steps(deal)
+            if len(deal.history) > 1 or deal.id in self._imported
+            for activity in self._steps(deal)
         ]
+
+    def _steps(self, deal: Deal) -> list[Activity]:
+        own = _steps(deal)
+        if deal.id in self._imported:
+            own += [_activity_of(step, deal) for step in self._imported[deal.id].values()]
+        return [step for step in own if step.id not in self._removed] if self._removed else own
 
     def _page(
         self, params: Params, found: Sequence[Activity], *, newest_first: bool = True
@@ -137,7 +171,23 @@ class Activities:
     def _show(self, activity: Activity) -> dict[str, Any]:
         if isinstance(activity.source, Note):
             return self.records.note(activity.source)
+        if activity.imported is not None:
+            step = activity.imported
+            return self.records.step(activity.source, step.id, step.before, step.after)
         return self.records.status_change(activity.source, activity.place)
+
+
+def _activity_of(step: Imported, deal: Deal) -> Activity:
+    return Activity(
+        step.after.at,
+        step.id,
+        "OpportunityStatusChange",
+        deal.company_id,
+        step.after.by_user_id,
+        None,
+        deal,
+        imported=step,
+    )
 
 
 def _steps(deal: Deal) -> list[Activity]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from crmkit.sandbox.wire import Refusal, json_reply
+from crmkit.sandbox.wire import Refusal, json_reply, read_json
 
 Params = Mapping[str, str]
 
@@ -38,6 +38,17 @@ def invalid(fields: Mapping[str, str], errors: Iterable[str] = ()) -> Refusal:
 def missing(kind: str) -> Refusal:
     """No record of that kind has this id."""
     return refuse(f"Empty query: {kind} matching query does not exist.", 404)
+
+
+def read_body(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body holds."""
+    try:
+        said = read_json(body)
+    except ValueError:
+        raise refuse("Invalid JSON.") from None
+    if not isinstance(said, dict):
+        raise refuse("Invalid JSON: expected an object.")
+    return said
 
 
 def stamp(moment: datetime | None) -> str | None:

@@ -1,8 +1,8 @@
-"""Close's REST API v1, the reading side."""
+"""Close's REST API v1."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,7 +14,8 @@ from crmkit.sandbox.app import VendorApp
 from crmkit.sandbox.close import access
 from crmkit.sandbox.close.access import Access, Limits
 from crmkit.sandbox.close.activities import Activities
-from crmkit.sandbox.close.answers import NO_SUCH_URL, UNAUTHORIZED, Params, field_list, missing, refuse
+from crmkit.sandbox.close.answers import NO_SUCH_URL, UNAUTHORIZED, Params, field_list, missing, read_body
+from crmkit.sandbox.close.desk import FORBIDDEN, Desk, Write
 from crmkit.sandbox.close.events import EventLog
 from crmkit.sandbox.close.exports import Exports
 from crmkit.sandbox.close.opportunities import Opportunities
@@ -22,12 +23,24 @@ from crmkit.sandbox.close.people import People
 from crmkit.sandbox.close.records import Records
 from crmkit.sandbox.close.search import Search
 from crmkit.sandbox.close.seed import finish_seed, vendor_seed
+from crmkit.sandbox.close.writes import carry_out, write_table
 from crmkit.sandbox.faults import CallKind
 from crmkit.sandbox.vendor import VendorSeed
-from crmkit.sandbox.wire import Settings, json_reply, read_json
+from crmkit.sandbox.wire import Settings, json_reply
 from crmkit.sandbox.world import World
 
 _BASE = "/api/v1"
+# Routes are tried in order; the word `merge` comes before an id in its place.
+_BUSY = (
+    "/opportunity/",
+    "/opportunity/{id}/",
+    "/lead/",
+    "/lead/merge/",
+    "/lead/{id}/",
+    "/contact/",
+    "/contact/{id}/",
+    "/activity/note/",
+)
 _OPEN_PATHS = ("/oauth2/", "/close-exports/")
 Answer = Callable[[Params, Mapping[str, str]], Any]
 
@@ -36,8 +49,10 @@ class CloseApp(VendorApp):
     """Close on the wire.
 
     `settings.extra` may hold `close_max_skip` (how deep lists can be paged, 10,000
-    unless given: the real numbers are not published) and `close_forbidden` (first
-    segments of paths that the key's role may not use, such as `export`).
+    unless given: the real numbers are not published), `close_forbidden` (first
+    segments of paths that the key's role may not use, such as `export`), `close_full`
+    (first segments of paths under which the plan lets nothing more be created: 402),
+    and what `Desk` reads of the role's permissions.
     """
 
     name = "close"
@@ -54,6 +69,7 @@ class CloseApp(VendorApp):
         self.activities = Activities(self.records)
         self.searches = Search(self.records)
         self.exports = Exports(self.opportunities)
+        self.desk = Desk(self.records, self.settings.extra)
         self.access = Access(world.clock.monotonic, world.workspace_id, self._caller)
         self.quota = Limits(world.clock.monotonic)
         self.records.prepare()
@@ -89,7 +105,7 @@ class CloseApp(VendorApp):
     # Routes
 
     def routes(self) -> Sequence[Route]:
-        """What can be read; each list also by POST with `x-http-method-override: GET`."""
+        """What can be read and written; each list also by POST with `x-http-method-override: GET`."""
         people, activities = self.people, self.activities
         reads: dict[str, Answer] = {
             "/me/": lambda params, path: people.me(self._caller()),
@@ -126,6 +142,8 @@ class CloseApp(VendorApp):
             "/export/{id}/": lambda params, path: self.exports.poll(path["id"], self.origin),
             "/export/opportunity/{id}/": lambda params, path: self.exports.poll(path["id"], self.origin),
         }
+        writes = write_table(self.desk, self.people, self.activities, self.events)
+        rest = sorted({*reads, *writes} - set(_BUSY), key=lambda path: path.count("{"))
         routes = [
             Route("/oauth2/token/", self._token, methods=["POST"]),
             Route("/oauth2/revoke/", self._revoke, methods=["POST"]),
@@ -133,28 +151,27 @@ class CloseApp(VendorApp):
             Route(f"{_BASE}/data/search/", self._search, methods=["POST"]),
             Route(f"{_BASE}/export/opportunity/", self._export, methods=["POST"]),
         ]
-        for path, answer in reads.items():
-            routes.append(Route(_BASE + path, self._reading(answer), methods=["GET"]))
-            routes.append(Route(_BASE + path, self._overridden(answer), methods=["POST"]))
-        return routes
+        busy = [self._route_of(path, reads.get(path), writes.get(path, {})) for path in _BUSY]
+        return busy + routes + [self._route_of(path, reads.get(path), writes.get(path, {})) for path in rest]
 
-    def _reading(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        async def read(request: Request) -> Response:
+    def _route_of(self, path: str, answer: Answer | None, writes: Mapping[str, Write]) -> Route:
+        """One address with all its methods; what can be read by GET can be by POST too."""
+
+        async def act(request: Request) -> Response:
             self.records.refresh()
-            return json_reply(answer(dict(request.query_params), request.path_params))
-
-        return read
-
-    def _overridden(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        async def read(request: Request) -> Response:
-            if not _is_override(request):
+            if answer is not None and request.method in {"GET", "HEAD"}:
+                return json_reply(answer(dict(request.query_params), request.path_params))
+            if answer is not None and _is_override(request):
+                said = read_body(await request.body()).get("_params") or {}
+                params = {name: _text(value) for name, value in said.items() if value is not None}
+                return json_reply(answer({**request.query_params, **params}, request.path_params))
+            write = writes.get(request.method)
+            if write is None:
                 return self.not_allowed(request)
-            said = _body(await request.body()).get("_params") or {}
-            params = {name: _text(value) for name, value in said.items() if value is not None}
-            self.records.refresh()
-            return json_reply(answer({**request.query_params, **params}, request.path_params))
+            return await carry_out(self.desk, write, request, self._caller())
 
-        return read
+        methods = {"GET", "POST", *writes} if answer is not None else {*writes}
+        return Route(_BASE + path, act, methods=sorted(methods))
 
     def _opportunity(self, deal_id: str, params: Params) -> Any:
         deal = self.world.deals.get(deal_id)
@@ -164,13 +181,13 @@ class CloseApp(VendorApp):
 
     async def _search(self, request: Request) -> Response:
         self.records.refresh()
-        return json_reply(self.searches.answer(_body(await request.body())))
+        return json_reply(self.searches.answer(read_body(await request.body())))
 
     async def _export(self, request: Request) -> Response:
         if _is_override(request):
             return json_reply(self.exports.all())
         self.records.refresh()
-        return json_reply(self.exports.create(_body(await request.body()), self._caller()))
+        return json_reply(self.exports.create(read_body(await request.body()), self._caller()))
 
     async def _download(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -189,6 +206,8 @@ class CloseApp(VendorApp):
         path = request.scope["path"]
         if path.startswith("/oauth2/"):
             return "token"
+        if request.method in {"PUT", "DELETE"}:
+            return "write"
         if request.method == "POST" and not (_is_override(request) or path == f"{_BASE}/data/search/"):
             return "write"
         parts = path.strip("/").split("/")
@@ -206,7 +225,13 @@ class CloseApp(VendorApp):
         request.scope["close.key"] = key
         segment = path.removeprefix(_BASE).strip("/").partition("/")[0]
         if segment in self.settings.extra.get("close_forbidden", ()):
-            return json_reply({"error": "You do not have permission to perform this action."}, 403)
+            return json_reply({"error": FORBIDDEN}, 403)
+        if (
+            request.method == "POST"
+            and not _is_override(request)
+            and segment in self.settings.extra.get("close_full", ())
+        ):
+            return json_reply({"error": "You have reached the limit of your plan."}, 402)
         return None
 
     def check_limits(self, request: Request, body: bytes) -> Response | None:
@@ -251,16 +276,6 @@ class CloseApp(VendorApp):
 
 def _is_override(request: Request) -> bool:
     return request.method == "POST" and request.headers.get("x-http-method-override", "").upper() == "GET"
-
-
-def _body(body: bytes) -> dict[str, Any]:
-    try:
-        said = read_json(body)
-    except ValueError:
-        raise refuse("Invalid JSON.") from None
-    if not isinstance(said, dict):
-        raise refuse("Invalid JSON: expected an object.")
-    return said
 
 
 def _text(value: Any) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from crmkit.sandbox.world import World
 
 Place = tuple[datetime, int]
 RETENTION = timedelta(days=30)
+API_KEY_ID = "api_sandbox0CloseKey"  # the name of the key, not its secret
 _OBJECT_TYPES: dict[Kind, str] = {
     "deal": "opportunity",
     "company": "lead",
@@ -67,6 +69,7 @@ class Event:
     before: Any = field(compare=False)
     after: Any = field(compare=False)
     meta: Mapping[str, Any] = field(compare=False, default_factory=dict)
+    over_api: bool = field(compare=False, default=False)
 
     @property
     def object_type(self) -> str:
@@ -88,6 +91,7 @@ class EventLog:
         self._numbers = 0
         self._unborn: set[str] = set()
         self._unwon: dict[str, Deal] = {}
+        self._muted = False
         self._from_seed(self.world)
         self.world.listeners.append(self._heard)
 
@@ -108,11 +112,21 @@ class EventLog:
                 source_id = world.new_id("company")
                 self._write_merge(merged.at - timedelta(days=1), source_id, lead)
 
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Write nothing down: what happens now follows from a change of fields or pipelines (inferred)."""
+        self._muted = True
+        try:
+            yield
+        finally:
+            self._muted = False
+
     def _heard(self, change: Change) -> None:
         self.records.changed(change)
-        if change.kind == "user" or self._completes(change):
+        if change.kind == "user" or self._muted or _only_moved(change) or self._completes(change):
             return
         world, user_id = self.world, change.by_user_id
+        over_api = user_id is not None  # what people do comes without a name, and counts as the owner's
         before, after = change.before, change.after
         if change.id in self._unborn:
             self._unborn.discard(change.id)
@@ -120,12 +134,12 @@ class EventLog:
         before = self._unwon.pop(change.id, before)
         if after is not None:
             action = "created" if before is None else "updated"
-            self._write(change.at, action, change.kind, before, after, user_id)
+            self._write(change.at, action, change.kind, before, after, user_id, over_api=over_api)
         elif change.kind == "company" and world.merged and world.merged[-1].loser == change.id:
             winner = world.companies[world.merged[-1].winner]
             self._write_merge(change.at, change.id, winner, user_id)
         else:
-            self._write(change.at, "deleted", change.kind, before, None, user_id)
+            self._write(change.at, "deleted", change.kind, before, None, user_id, over_api=over_api)
             if change.kind == "company":
                 self._take_along(user_id)
 
@@ -166,6 +180,8 @@ class EventLog:
         after: Any,
         user_id: str | None,
         meta: Mapping[str, Any] | None = None,
+        *,
+        over_api: bool = False,
     ) -> None:
         row = after or before
         self._numbers += 1
@@ -177,13 +193,17 @@ class EventLog:
             kind,
             row.id,
             self._lead_of(kind, row),
-            user_id or self._caller(),
+            user_id or getattr(row, "owner_id", None) or self._caller(),
             f"req_{opaque(self._rng, 22)}",
             before,
             after,
             meta or {},
+            over_api,
         )
-        insort(self.events, event)
+        if not self.events or self.events[-1].at <= at:
+            self.events.append(event)
+        else:
+            insort(self.events, event)
 
     def _write_merge(
         self, at: datetime, source_id: str, destination: Company, user_id: str | None = None
@@ -275,7 +295,7 @@ class EventLog:
             before = {key: before.get(key) for key in changed}
         return {
             "action": event.action,
-            "api_key_id": None,
+            "api_key_id": API_KEY_ID if event.over_api else None,
             "changed_fields": changed,
             "data": after,
             "date_created": naive(event.at),
@@ -304,6 +324,23 @@ class EventLog:
         if isinstance(row, Contact):
             return self.records.contact(row)
         return self.records.note(row)
+
+
+def _hangs_on(note: Note) -> tuple[str | None, ...]:
+    return note.deal_id, note.company_id, note.contact_id
+
+
+def _only_moved(change: Change) -> bool:
+    """Whether a note only lost or changed what it hangs on, because that went away."""
+    if not isinstance(change.before, Note) or not isinstance(change.after, Note):
+        return False
+    after = change.after
+    if _hangs_on(change.before) == _hangs_on(after):
+        return False
+    moved = replace(
+        change.before, deal_id=after.deal_id, company_id=after.company_id, contact_id=after.contact_id
+    )
+    return replace(moved, custom=after.custom) == after
 
 
 def _at(event: Event) -> datetime:

@@ -21,6 +21,7 @@ from crmkit.sandbox.close.opportunities import Opportunities
 from crmkit.sandbox.close.seed import opaque
 
 LINK_SECONDS = 60
+_encoder = msgspec.json.Encoder(decimal_format="number")
 _FIELDS = (
     "confidence contact_id created_by created_by_name date_created date_updated date_won id lead_id "
     "lead_name note status_id status_label status_type updated_by updated_by_name user_id user_name value "
@@ -80,7 +81,7 @@ class Exports:
                 "type": "opps",
                 "updated_by": caller,
             },
-            gzip.compress(msgspec.json.encode(rows) if form == "json" else _csv(fields, rows), 1),
+            gzip.compress(_encoder.encode(rows) if form == "json" else _csv(fields, rows), 1),
             len(rows),
             {},
         )

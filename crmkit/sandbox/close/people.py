@@ -11,24 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 from crmkit.sandbox.close.answers import Params, field_list, missing, only, page_of, read_moment, refuse
+from crmkit.sandbox.close.customs import takes_several, wire_type
 from crmkit.sandbox.close.records import LEAD_STATUSES, STATUS_TYPES, Records
+from crmkit.sandbox.close.seed import ROLE_ID
 from crmkit.sandbox.rows import Company, CustomField, Kind, User
 
-_KINDS: dict[str, Kind | None] = {
+FIELD_KINDS: dict[str, Kind | None] = {
     "opportunity": "deal",
     "lead": "company",
     "contact": "contact",
     "shared": None,
 }
-_TYPES = {
-    "text": "text",
-    "number": "number",
-    "date": "date",
-    "picklist": "choices",
-    "multiselect": "choices",
-    "checkbox": "choices",
-}
-_ROLE_ID = "role_y6eLquXvRUdmwqi61tsmgCJUU7uGfxaRbDuLoONZL9p"
 _UPDATED = re.compile(r'(?:date_)?updated\s*(>=|<=|>|<|:)\s*"?([0-9T:\-]+(?: \d\d:\d\d)?)"?')
 
 
@@ -204,7 +197,7 @@ class People:
         skip, limit = page_of(params, 1000, default=100)
         rows = self._fields_of(object_type)
         return {
-            "data": [self._custom_field(row) for row in rows[skip : skip + limit]],
+            "data": [self.show_field(row) for row in rows[skip : skip + limit]],
             "has_more": skip + limit < len(rows),
         }
 
@@ -212,35 +205,36 @@ class People:
         """One custom field."""
         for field in self._fields_of(object_type):
             if field.id == field_id:
-                return self._custom_field(field)
+                return self.show_field(field)
         raise missing("CustomField")
 
     def custom_field_schema(self, object_type: str) -> dict[str, Any]:
         """The custom fields of a kind in the order of display, shared ones among them."""
-        fields = [{**self._custom_field(field), "is_shared": False} for field in self._fields_of(object_type)]
+        fields = [{**self.show_field(field), "is_shared": False} for field in self._fields_of(object_type)]
         return {"fields": fields, "object_type": object_type}
 
     def _fields_of(self, object_type: str) -> list[CustomField]:
-        if object_type not in _KINDS:
+        if object_type not in FIELD_KINDS:
             raise refuse(f"Invalid object type: {object_type}.", 404)
-        kind = _KINDS[object_type]
+        kind = FIELD_KINDS[object_type]
         return list(self.world.fields[kind].values()) if kind else []
 
-    def _custom_field(self, field: CustomField) -> dict[str, Any]:
-        made = "2020-02-07T11:54:50.770000+00:00"
+    def show_field(self, field: CustomField) -> dict[str, Any]:
+        """A custom field on the wire."""
+        extra, made = field.extra, "2020-02-07T11:54:50.770000+00:00"
         return {
-            "accepts_multiple_values": field.type == "multiselect",
+            "accepts_multiple_values": takes_several(field),
             "choices": [option.label for option in field.options] if field.options else None,
-            "created_by": None,
-            "date_created": made,
-            "date_updated": made,
-            "description": None,
-            "editable_with_roles": [],
+            "created_by": extra.get("by"),
+            "date_created": extra.get("created", made),
+            "date_updated": extra.get("updated", made),
+            "description": extra.get("description"),
+            "editable_with_roles": list(extra.get("editable_with_roles", ())),
             "id": field.id,
             "name": field.label,
             "organization_id": self.records.organization_id,
-            "type": field.extra.get("type", _TYPES[field.type]),
-            "updated_by": None,
+            "type": wire_type(field),
+            "updated_by": extra.get("by"),
         }
 
 
@@ -249,7 +243,7 @@ def _membership(user: User) -> dict[str, Any]:
     return {
         "id": "memb_" + user.id[5:],
         "permissions_granted": ["export", "bulk_edit"],
-        "role_id": _ROLE_ID,
+        "role_id": ROLE_ID,
         "user_email": user.email,
         "user_first_name": first,
         "user_full_name": user.name,

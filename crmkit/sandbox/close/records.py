@@ -7,12 +7,18 @@ until its row is replaced or a name that it quotes changes.
 from __future__ import annotations
 
 import html
+import re
+from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from crmkit.sandbox.close.answers import naive, only, stamp
+from crmkit.sandbox.close.customs import native_value
+from crmkit.sandbox.close.phones import country_of, phone_formatted
 from crmkit.sandbox.close.seed import DEAL_NAME
 from crmkit.sandbox.rows import (
     Change,
@@ -20,6 +26,7 @@ from crmkit.sandbox.rows import (
     Contact,
     CustomField,
     Deal,
+    Kind,
     Note,
     Pipeline,
     Stage,
@@ -35,9 +42,12 @@ LEAD_STATUSES = (
     ("stat_2ZdiZqcSIkoGVnNOyxiEY58eTGQmFNG3LPlEVQ4V7Nk", "Bad Fit"),
     ("stat_3ZdiZqcSIkoGVnNOyxiEY58eTGQmFNG3LPlEVQ4V7Nk", "Qualified"),
 )
+_FOUNDED = datetime(2019, 11, 4, 11, 4, 13, 14979)  # noqa: DTZ001 - written without an offset
 _MOST_FIELD_LISTS = 8
-_encoder = msgspec.json.Encoder()
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_TAG = re.compile(r"<[^>]*>")
+_LINE_END = re.compile(r"</p>\s*<p>|<br\s*/?>|</li>\s*<li>", re.IGNORECASE)
 
 
 class Records:
@@ -45,17 +55,24 @@ class Records:
 
     Attributes:
         places: The pipeline and the stage behind each status id.
+        former: The same with the statuses that were deleted, which histories still name.
+        fields_by_id: The custom fields of a kind by their id on the wire.
+        editors, creators: Who last wrote a record over the API, and who made it there; people's own edits
+            are anonymous, and then count as the owner's.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.organization_id = world.workspace_id
         self.places: dict[str, tuple[Pipeline, Stage]] = {}
+        self.former: dict[str, tuple[Pipeline, Stage]] = {}
+        self.fields_by_id: dict[Kind, dict[str, CustomField]] = {}
+        self.editors: dict[str, str] = {}
+        self.creators: dict[str, str] = {}
         self._named: list[Any] = []
         self._kept: dict[Fields, dict[str, msgspec.Raw]] = {}
         # Parts of an opportunity that many share, made once.
         self._fixed = {
-            "attachments": [],
             "integration_links": [],
             "organization_id": world.workspace_id,
             "value_currency": world.base_currency,
@@ -75,19 +92,25 @@ class Records:
             (pipeline.name, [(stage.id, stage.name, stage.outcome) for stage in pipeline.stages])
             for pipeline in world.pipelines.values()
         ]
-        named.append([(field.id, field.type) for field in world.fields["deal"].values()])
+        kinds: tuple[Kind, ...] = ("deal", "company", "contact")
+        named += [[(field.id, field.type) for field in world.fields[kind].values()] for kind in kinds]
         if named == self._named:
             return
         self._named = named
+        self.fields_by_id = {
+            kind: {field.id: field for field in world.fields[kind].values()} for kind in kinds
+        }
         self.places = {
             stage.id: (pipeline, stage) for pipeline in world.pipelines.values() for stage in pipeline.stages
         }
-        self._statuses = {stage_id: status_part(*place) for stage_id, place in self.places.items()}
+        self.former |= self.places
+        self._statuses = {stage_id: status_part(*place) for stage_id, place in self.former.items()}
         self._customs = {key: (f"custom.{field.id}", field) for key, field in world.fields["deal"].items()}
         self._kept.clear()
 
     def changed(self, change: Change) -> None:
         """Forget the changed record, and what quotes one whose name may have changed."""
+        self._sign(change)
         if change.kind == "user":
             self._owners.clear()
             self._creators.clear()
@@ -99,6 +122,17 @@ class Records:
         for kept in self._kept.values():
             for deal_id in stale:
                 kept.pop(deal_id, None)
+
+    def _sign(self, change: Change) -> None:
+        before, after, by = change.before, change.after, change.by_user_id
+        if after is None or change.kind == "user":
+            return
+        if by is not None:
+            self.editors[change.id] = by
+            if before is None:
+                self.creators[change.id] = by
+        elif before is not None and before.modified != after.modified:
+            self.editors.pop(change.id, None)
 
     # Opportunities
 
@@ -130,11 +164,13 @@ class Records:
         contact = contacts.get(deal.contact_ids[0]) if deal.contact_ids else None
         creator = deal.history[0].by_user_id if deal.history else deal.owner_id
         note, day = deal.custom.get("note"), deal.expected_close
+        editor = self.editors.get(deal.id, deal.owner_id)
         shown: dict[str, Any] = {
             **self._fixed,
             **self._statuses[deal.stage_id],
             **(self._owners.get(deal.owner_id) or self._owner_part(deal.owner_id)),
             **(self._creators.get(creator) or self._creator_part(creator)),
+            "attachments": deal.custom.get("_attachments", ()),
             "annualized_expected_value": None if yearly is None else yearly * confidence // 100,
             "annualized_value": yearly,
             "confidence": confidence,
@@ -149,7 +185,9 @@ class Records:
             "lead_id": deal.company_id,
             "lead_name": (lead.name or "Untitled") if lead else None,
             "note": note,
-            "note_html": rich_text(note) if note else note,
+            "note_html": note_html(note, deal.custom.get("_note_html")),
+            "updated_by": editor,
+            "updated_by_name": self.user_name(editor),
             "value": cents,
             "value_formatted": formatted(cents, self.world.base_currency, period),
             "value_period": period,
@@ -170,7 +208,7 @@ class Records:
 
     def _owner_part(self, user_id: str | None) -> dict[str, Any]:
         name = self.user_name(user_id)
-        part = {"updated_by": user_id, "updated_by_name": name, "user_id": user_id, "user_name": name}
+        part = {"user_id": user_id, "user_name": name}
         self._owners[user_id] = part
         return part
 
@@ -185,46 +223,45 @@ class Records:
         """A lead; nested are its contacts and opportunities, never its activities."""
         live = self.world.live
         contacts = live.group("contact", "company_id", company.id)
-        fields = self.world.fields["company"]
-        status_id, status_label = LEAD_STATUSES[0]
+        custom = company.custom
+        status_id = custom.get("_status_id", LEAD_STATUSES[0][0])
         shown: dict[str, Any] = {
-            "addresses": [address_of(company)] if company.city or company.street else [],
+            "addresses": addresses_of(company),
             "contact_ids": [contact.id for contact in contacts],
-            "created_by": None,
+            "created_by": self.creators.get(company.id),
             "date_created": company.created.isoformat(),
             "date_updated": company.modified.isoformat(),
-            "description": "",
+            "description": custom.get("_description", ""),
             "display_name": company.name or "Untitled",
             "html_url": f"https://app.close.com/lead/{company.id}/",
             "id": company.id,
             "name": company.name or None,
             "organization_id": self.organization_id,
             "status_id": status_id,
-            "status_label": status_label,
-            "updated_by": company.owner_id,
-            "url": f"https://{company.domain}/" if company.domain else None,
+            "status_label": dict(LEAD_STATUSES)[status_id],
+            "updated_by": self.editors.get(company.id, company.owner_id),
+            "url": url_of(company),
         }
         if nested:
             shown["contacts"] = [self.contact(contact) for contact in contacts]
             deals = live.group("deal", "company_id", company.id)
             shown["opportunities"] = [self.opportunity_json(deal) for deal in deals]
             shown["tasks"] = []
-        if company.phone and "phone" in fields:
-            shown[f"custom.{fields['phone'].id}"] = company.phone
-        if company.owner_id and "owner" in fields:
-            shown[f"custom.{fields['owner'].id}"] = company.owner_id
-        return shown
+        return shown | self._customs_of("company", company)
 
     def contact(self, contact: Contact) -> dict[str, Any]:
         """A contact of a lead."""
         name = person_name(contact)
-        return {
-            "created_by": None,
+        custom = contact.custom
+        mail_types, phone_types = custom.get("_emails", {}), custom.get("_phones", {})
+        shown = {
+            "created_by": self.creators.get(contact.id),
             "date_created": contact.created.isoformat(),
             "date_updated": contact.modified.isoformat(),
             "display_name": name,
             "emails": [
-                {"email": email, "is_unsubscribed": False, "type": "office"} for email in contact.emails
+                {"email": email, "is_unsubscribed": False, "type": mail_types.get(email, "office")}
+                for email in contact.emails
             ],
             "id": contact.id,
             "integration_links": [],
@@ -233,16 +270,25 @@ class Records:
             "organization_id": self.organization_id,
             "phones": [
                 {
-                    "country": None,
+                    "country": country_of(phone),
                     "phone": "+" + "".join(sign for sign in phone if sign.isdigit()),
-                    "phone_formatted": phone,
-                    "type": "office",
+                    "phone_formatted": phone_formatted(phone),
+                    "type": phone_types.get(phone, "office"),
                 }
                 for phone in contact.phones
             ],
-            "title": "",
-            "updated_by": contact.owner_id,
-            "urls": [],
+            "title": custom.get("_title", ""),
+            "updated_by": self.editors.get(contact.id, contact.owner_id),
+            "urls": list(custom.get("_urls", ())),
+        }
+        return shown | self._customs_of("contact", contact)
+
+    def _customs_of(self, kind: Kind, row: Any) -> dict[str, Any]:
+        """The custom values that are set."""
+        return {
+            f"custom.{field.id}": custom_value(field, value)
+            for field in self.world.fields[kind].values()
+            if (value := native_value(kind, row, field)) not in (None, "", ())
         }
 
     def user(self, user: User) -> dict[str, Any]:
@@ -270,27 +316,37 @@ class Records:
     def note(self, note: Note) -> dict[str, Any]:
         """A note; it hangs on the lead and names the deal only in its title."""
         deal = self.world.deals.get(note.deal_id or "")
-        made, lead_id = note.created, lead_of(note, deal)
+        made, lead_id, custom = note.created, lead_of(note, deal), note.custom
+        creator = self.creators.get(note.id, note.author_id)
+        editor = self.editors.get(note.id, note.author_id)
         return {
             **self._activity("Note", note.id, lead_id, note.author_id, made, note.modified),
-            "attachments": [],
+            "activity_at": custom.get("_activity_at", made).isoformat(),
+            "attachments": custom.get("_attachments", ()),
             "contact_id": note.contact_id,
+            "created_by": creator,
+            "created_by_name": self.user_name(creator),
             "note": note.text,
-            "note_html": rich_text(note.text),
+            "note_html": note_html(note.text, custom.get("_note_html")),
             "note_mentions": [],
-            "pinned": False,
-            "pinned_at": None,
-            "source": None,
-            "title": deal.name if deal and deal.name else None,
+            "pinned": "_pinned_at" in custom,
+            "pinned_at": stamp(custom.get("_pinned_at")),
+            "source": "api" if note.id in self.creators else None,
+            "title": custom.get("_title", deal.name if deal and deal.name else None),
+            "updated_by": editor,
+            "updated_by_name": self.user_name(editor),
         }
 
     def status_change(self, deal: Deal, place: int) -> dict[str, Any]:
         """The step from visit `place - 1` of a deal's history to visit `place`."""
-        before, after = deal.history[place - 1], deal.history[place]
+        return self.step(deal, change_id(deal, place), deal.history[place - 1], deal.history[place])
+
+    def step(self, deal: Deal, activity_id: str, before: Visit, after: Visit) -> dict[str, Any]:
+        """A status change from one visit to the next."""
         cents = cents_of(deal)
         made = self._activity(
             "OpportunityStatusChange",
-            change_id(deal, place),
+            activity_id,
             deal.company_id,
             after.by_user_id,
             after.at,
@@ -311,7 +367,7 @@ class Records:
         }
 
     def _side(self, side: str, visit: Visit) -> dict[str, Any]:
-        pipeline, stage = self.places[visit.stage_id]
+        pipeline, stage = self.former[visit.stage_id]
         return {
             f"{side}_pipeline_id": pipeline.id,
             f"{side}_pipeline_name": pipeline.name,
@@ -352,11 +408,12 @@ class Records:
 
     def pipeline(self, pipeline: Pipeline) -> dict[str, Any]:
         """A pipeline with its statuses in order."""
-        made = naive(datetime(2019, 11, 4, 11, 4, 13, 14979))  # noqa: DTZ001 - written without an offset
+        extra = pipeline.extra
+        by = extra.get("by")
         return {
-            "created_by": None,
-            "date_created": made,
-            "date_updated": made,
+            "created_by": by,
+            "date_created": naive(extra.get("created", _FOUNDED)),
+            "date_updated": naive(extra.get("updated", _FOUNDED)),
             "id": pipeline.id,
             "name": pipeline.name,
             "organization_id": self.organization_id,
@@ -364,7 +421,7 @@ class Records:
                 {"id": stage.id, "label": stage.name, "type": STATUS_TYPES[stage.outcome]}
                 for stage in pipeline.stages
             ],
-            "updated_by": None,
+            "updated_by": extra.get("updated_by", by),
         }
 
     def status(self, pipeline: Pipeline, stage: Stage) -> dict[str, Any]:
@@ -431,6 +488,18 @@ def rich_text(text: str | None) -> str | None:
     return f"<body><p>{lines}</p></body>"
 
 
+def note_html(text: str | None, said: str | None) -> str | None:
+    """The HTML as it was written; made of the text if that was written, or edited since."""
+    if said is not None and plain_text(said) == text:
+        return said
+    return rich_text(text) if text else text
+
+
+def plain_text(rich: str) -> str:
+    """The text that Close keeps beside a note's HTML: its words, a line for each paragraph (inferred)."""
+    return html.unescape(_TAG.sub("", _LINE_END.sub("\n", rich))).strip()
+
+
 def custom_value(field: CustomField, value: Any) -> Any:
     """A custom value on the wire; `None` if it shows no key at all."""
     if value is None or value == ():
@@ -440,6 +509,38 @@ def custom_value(field: CustomField, value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return value.isoformat() if isinstance(value, date) else value
+
+
+def domain_of(url: str | None) -> str | None:
+    """The host that a lead's web address names, without `www.`."""
+    if not url:
+        return None
+    try:
+        host = urlsplit(url if "://" in url else f"http://{url}").hostname
+    except ValueError:
+        return None
+    return host.removeprefix("www.") if host else None
+
+
+def url_of(company: Company) -> str | None:
+    """A lead's web address as it was written, or one made of its domain."""
+    said: str | None = company.custom.get("_url")
+    if said is not None and domain_of(said) == company.domain:
+        return said
+    return f"https://{company.domain}/" if company.domain else None
+
+
+def addresses_of(company: Company) -> list[Mapping[str, Any]]:
+    """A lead's addresses; our rows hold the first, whatever else was written stands beside it."""
+    said: tuple[Mapping[str, Any], ...] = company.custom.get("_addresses", ())
+    if said and place_of(said[0]) == (company.street, company.city, company.country, company.postcode):
+        return list(said)
+    return [address_of(company)] if company.city or company.street else []
+
+
+def place_of(address: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What our rows hold of an address: street, city, country, postcode."""
+    return tuple(address.get(name) for name in ("address_1", "city", "country", "zipcode"))
 
 
 def address_of(company: Company) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crmkit.sandbox.close.answers import only, refuse
+from crmkit.sandbox.close.customs import native_value
 from crmkit.sandbox.close.records import (
     STATUS_TYPES,
     Records,
@@ -18,8 +19,8 @@ from crmkit.sandbox.close.records import (
     confidence_of,
     custom_value,
     person_name,
+    url_of,
 )
-from crmkit.sandbox.close.seed import DEAL_NAME
 from crmkit.sandbox.rows import Kind
 
 Test = Callable[[Any], bool]
@@ -28,7 +29,6 @@ CURSOR_SECONDS = 30
 MOST_RESULTS = 10_000
 _MOST_PER_PAGE = 200
 _KINDS: dict[str, Kind] = {"opportunity": "deal", "lead": "company", "contact": "contact"}
-_NATIVE = {DEAL_NAME: "name", "source": "source", "tags": "tags", "lost_reason": "lost_reason"}
 
 
 @dataclass(slots=True)
@@ -176,7 +176,7 @@ class Search:
     def _status_readers(self, object_type: str) -> Mapping[str, Read]:
         if object_type != "opportunity":
             return {}
-        places, world = self.records.places, self.world
+        places, world = self.records.former, self.world
         return {
             "status_type": lambda deal: STATUS_TYPES[places[deal.stage_id][1].outcome],
             "status_label": lambda deal: places[deal.stage_id][1].name,
@@ -184,14 +184,11 @@ class Search:
         }
 
     def _custom_reader(self, field_id: str, object_type: str) -> Read:
-        for field in self.world.fields[_KINDS[object_type]].values():
-            if field.id != field_id:
-                continue
-            native = _NATIVE.get(field.key) if object_type == "opportunity" else field.key
-            if native is not None:
-                return lambda row: getattr(row, "owner_id" if native == "owner" else native) or None
-            return lambda row: custom_value(field, row.custom.get(field.key))
-        raise refuse(f"Unknown custom field: {field_id}.")
+        kind = _KINDS[object_type]
+        field = self.records.fields_by_id[kind].get(field_id)
+        if field is None:
+            raise refuse(f"Unknown custom field: {field_id}.")
+        return lambda row: custom_value(field, native_value(kind, row, field))
 
 
 def _object_type(query: Mapping[str, Any]) -> str:
@@ -297,11 +294,11 @@ _READERS: Mapping[str, Mapping[str, Read]] = {
     "lead": {
         "name": lambda row: row.name,
         "display_name": lambda row: row.name or "Untitled",
-        "url": lambda row: row.domain and f"https://{row.domain}/",
+        "url": url_of,
     },
     "contact": {
         "name": person_name,
-        "title": lambda row: "",
+        "title": lambda row: row.custom.get("_title", ""),
         "lead_id": lambda row: row.company_id,
         "emails_count": lambda row: len(row.emails),
     },

@@ -14,6 +14,7 @@ from crmkit.sandbox.world import World
 
 ORGANIZATION_ID = "orga_RbREgmiiwcr1w2b4cOnCMQaQPSIFxMqAD2Dh243uxcH"
 DEAL_NAME = "deal_name"
+ROLE_ID = "role_y6eLquXvRUdmwqi61tsmgCJUU7uGfxaRbDuLoONZL9p"
 _KEY_FIELD = "crmkit_key"
 _PREFIXES = {
     "user": "user_",
