@@ -113,11 +113,16 @@ class ConnectionSettings(_Section):
 
 
 class Settings(_Section):
-    """The whole file."""
+    """The whole file.
+
+    `sweep_hours`: a sync reads everything again if the last whole read is older, and so
+    finds what no list of changes shows.
+    """
 
     state: str = ".crmkit/state.db"
     secrets_dir: Path | None = None
     clock_margin_seconds: float = Field(default=120.0, gt=0)
+    sweep_hours: float = Field(default=24.0, gt=0)
     stages: tuple[StageSettings, ...] = ()
     connections: Mapping[str, ConnectionSettings] = {}
     report: ReportSettings = ReportSettings()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from crmkit import config, credentials
@@ -94,6 +95,7 @@ def pull(
     names: Iterable[str],
     *,
     full: bool = False,
+    sweep_after: timedelta | None = None,
     watch: Callable[[Sequence[RunningPull], Callable[[], bool]], None],
 ) -> list[PullResult]:
     """Refresh the local copy of several connections side by side.
@@ -103,6 +105,7 @@ def pull(
         state: Its open state store.
         names: Connections; all if none is named.
         full: Read everything again.
+        sweep_after: Read everything again where the last whole read is older.
         watch: Called once in the calling thread with the running pulls and a function
             that tells whether all have ended; returns when they have. Ctrl-C in it stops
             the pulls at the next page.
@@ -119,6 +122,7 @@ def pull(
             clock_margin_seconds=session.config.settings.clock_margin_seconds,
             history=settings.history,
             full=full,
+            sweep_after=sweep_after,
             kinds=KINDS,
         )
         for connector, settings in zip(connectors, chosen.values(), strict=True)

@@ -72,7 +72,10 @@ def open_sync(
         CrmkitError: No member can be read.
     """
     settings = named(session, name)
-    pulls = pull(session, state, settings.members, watch=watch) if watch is not None else []
+    sweep = timedelta(hours=session.config.settings.sweep_hours)
+    pulls = (
+        pull(session, state, settings.members, sweep_after=sweep, watch=watch) if watch is not None else []
+    )
     unavailable = {
         result.progress.connection: str(result.error) for result in pulls if result.error is not None
     }

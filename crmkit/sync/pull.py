@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import sqlalchemy as sa
@@ -86,6 +87,8 @@ class Pull:
         clock_margin_seconds: How far this machine's clock may be off the CRM's.
         history: Whether to read stage changes too.
         full: Read everything again, instead of what changed.
+        sweep_after: Read everything again if the last whole read is older: it finds what no
+            list of changes shows.
         kinds: What to read, in order.
     """
 
@@ -97,6 +100,7 @@ class Pull:
         clock_margin_seconds: float = 120.0,
         history: bool = False,
         full: bool = False,
+        sweep_after: timedelta | None = None,
         kinds: Sequence[Kind] = KINDS,
     ) -> None:
         self.state = state
@@ -105,6 +109,7 @@ class Pull:
         self.progress = Progress(self.name)
         self._margin = clock_margin_seconds
         self._full = full
+        self._sweep_after = sweep_after
         self._kinds = [*kinds]
         if history and connector.capabilities.stage_history is Support.YES:
             self._kinds.append(Kind.STAGE_CHANGE)
@@ -167,7 +172,7 @@ class Pull:
             if batch.cursor is not None:
                 self._keep(kind, batch, walk, lease, first=first)
             raise
-        self._keep(kind, batch, walk, lease, first=first, finished=True)
+        self._keep(kind, batch, walk, lease, first=first, finished=True, whole=last.whole)
         if last.whole:
             self._sweep(kind, walk, lease)
 
@@ -192,11 +197,12 @@ class Pull:
                     )
                 )
                 return None, 1, first
-            if not row.finished and row.cursor is not None and not self._full:
+            full = self._full or (row.finished and self._sweep_is_due(row.whole_at))
+            if not row.finished and row.cursor is not None and not full:
                 self.progress.resumed = True
                 return row.cursor, row.walk, first
             walk = row.walk + 1
-            cursor = None if self._full or not row.finished else row.cursor
+            cursor = None if full or not row.finished else row.cursor
             db.execute(
                 table.update()
                 .where(*where)
@@ -204,8 +210,21 @@ class Pull:
             )
             return cursor, walk, first
 
+    def _sweep_is_due(self, last: datetime | None) -> bool:
+        if self._sweep_after is None:
+            return False
+        return last is None or self._clock.now() - last >= self._sweep_after
+
     def _keep(
-        self, kind: Kind, batch: Batch, walk: int, lease: Lease, *, first: bool, finished: bool = False
+        self,
+        kind: Kind,
+        batch: Batch,
+        walk: int,
+        lease: Lease,
+        *,
+        first: bool,
+        finished: bool = False,
+        whole: bool = False,
     ) -> None:
         table = schema.cursors
         now = self._clock.now()
@@ -220,6 +239,7 @@ class Pull:
                     finished=finished,
                     moved_at=now,
                     records=table.c.records + len(batch.records),
+                    **({"whole_at": now} if whole else {}),
                 )
             )
         self.progress.changed += changed

@@ -245,6 +245,8 @@ cursors = sa.Table(
     sa.Column("finished", sa.Boolean, nullable=False),
     sa.Column("records", sa.Integer, nullable=False),
     sa.Column("moved_at", Moment, nullable=False),
+    # When a walk that listed every live record ended last.
+    sa.Column("whole_at", Moment),
 )
 
 leases = sa.Table(

@@ -120,8 +120,11 @@ class State:
     def _migrate(self) -> None:
         """Bring an older store up to date in one transaction."""
         with self.engine.begin() as connection:
-            # Version 2 only added tables.
             schema.metadata.create_all(connection)
+            known = {column["name"] for column in sa.inspect(connection).get_columns("cursors")}
+            if "whole_at" not in known:
+                kind = schema.cursors.c.whole_at.type.compile(connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE cursors ADD COLUMN whole_at {kind}")
             connection.execute(
                 schema.meta.update().where(schema.meta.c.key == "version").values(value=str(schema.VERSION))
             )

@@ -342,3 +342,18 @@ def test_every_pull_is_recorded_as_a_run(state: State, memory: Memory) -> None:
     with state.read() as db:
         row = db.execute(sa.select(schema.runs)).one()
     assert (row.command, row.connection, row.outcome, row.records) == ("pull", NAME, "done", 11)
+
+
+def test_a_whole_read_is_repeated_once_it_is_too_old(state: State, memory: Memory) -> None:
+    clock = FakeClock()
+    context = Context(NAME, FakeSecrets(), clock=clock)
+
+    def pulled() -> int:
+        connector = MemoryConnector(context, memory=memory)
+        return Pull(state, connector, sweep_after=timedelta(hours=24)).run().progress.total
+
+    everything = pulled()
+    assert pulled() == 0
+    clock.sleep(25 * 3600, context.cancelled)
+    assert pulled() == everything
+    assert pulled() == 0
