@@ -9,14 +9,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from crmkit.sandbox.app import VendorApp
 from crmkit.sandbox.control import CONTROL_PREFIX
 from crmkit.sandbox.faults import CallKind
 from crmkit.sandbox.limits import Budget, Concurrency
 from crmkit.sandbox.vendor import VendorSeed
-from crmkit.sandbox.wire import Settings
+from crmkit.sandbox.wire import Settings, json_reply
 from crmkit.sandbox.world import World
 from crmkit.sandbox.zoho.answers import error
 from crmkit.sandbox.zoho.auth import (
@@ -29,15 +29,22 @@ from crmkit.sandbox.zoho.auth import (
     sent_token,
     token_parameters,
 )
+from crmkit.sandbox.zoho.bodies import count_rows, failed
 from crmkit.sandbox.zoho.bulk import Bulk
+from crmkit.sandbox.zoho.bulk_writes import BulkWrites
 from crmkit.sandbox.zoho.coql import Coql
+from crmkit.sandbox.zoho.field_writes import FieldWrites
+from crmkit.sandbox.zoho.links import Links
 from crmkit.sandbox.zoho.lists import Lists
 from crmkit.sandbox.zoho.metadata import Metadata
 from crmkit.sandbox.zoho.org import Org
 from crmkit.sandbox.zoho.people import make_modules
+from crmkit.sandbox.zoho.pipeline_writes import PipelineWrites
 from crmkit.sandbox.zoho.schema import Module
 from crmkit.sandbox.zoho.search import Search
 from crmkit.sandbox.zoho.seed import zoho_seed
+from crmkit.sandbox.zoho.uniques import Uniques
+from crmkit.sandbox.zoho.writes import WRITABLE, Writes
 
 _TOKEN_PATH = "/oauth/v2/token"  # noqa: S105
 _VERSION = re.compile(r"v[2-8]")
@@ -52,6 +59,8 @@ _EDITIONS: Mapping[str, tuple[int, int, int, int]] = {
     "enterprise": (50_000, 1_000, 5_000_000, 20),
     "ultimate": (50_000, 2_000, 10**12, 25),
 }
+_LIGHT_ROWS = 10  # a write of more records counts among the heavy calls
+_CUSTOMIZE = "Crm_Implied_Customize_Zoho_CRM"
 _POOL = 10  # shared by the heavy calls, in every edition
 
 
@@ -61,7 +70,10 @@ class ZohoApp(VendorApp):
     `settings.extra` knows: `scopes` (a list; all are granted without it), `edition` (`enterprise`), `credits`
     (a day; replaces the edition's), `admin` (`False`: `/Notes` is refused), `pipelines` and `multi_currency`
     (`False`: the feature is off), `offset_minutes` (of the user's zone; 180), `purge_days` (what was deleted
-    longer ago has gone from the recycle bin; 20), `page_token_seconds`.
+    longer ago has gone from the recycle bin; 20), `page_token_seconds`, `read_only` (`True`, or the names of
+    the modules that the user may not write), `strict_stages` (`True`: a deal's stage must be one of its
+    pipeline; Zoho stores any text), `strict_picklists` (`False`: the organisation's own picklists take any
+    text, as the standard ones do). A record with `$Locked__s` in `custom` is locked.
     """
 
     name = "zoho"
@@ -75,6 +87,7 @@ class ZohoApp(VendorApp):
         credit = self.settings.extra.get("credits") or min(base + per_user * len(world.users), most)
         self.credits = Budget(credit, _DAY_SECONDS, world.clock.monotonic)
         self.running, self.pool = Concurrency(at_a_time), Concurrency(_POOL)
+        self.uniques = Uniques(world)
         self._modules: dict[str, Module] = {}
         self._made_for: Any = None
 
@@ -101,12 +114,18 @@ class ZohoApp(VendorApp):
     def routes(self) -> Sequence[Route]:
         """Fixed addresses first, those of any module last."""
         lists = Lists(self.org, self.modules)
+        writes = Writes(self.org, self.modules, self.uniques)
         return [
             Route(_TOKEN_PATH, self.token, methods=["POST"]),
             *Coql(self.org, self.modules).routes(),
             *Bulk(self.org, self.modules).routes(),
+            *BulkWrites(self.org, writes).routes(),
             *Metadata(self.org, self.modules, self.edition).routes(),
+            *PipelineWrites(self.org).routes(),
+            *FieldWrites(self.org, self.modules).routes(),
             *Search(self.org, self.modules, lists).routes(),
+            *Links(self.org, writes).routes(),
+            *writes.routes(),
             *lists.routes(),
         ]
 
@@ -120,7 +139,10 @@ class ZohoApp(VendorApp):
                 (pipeline.name, [stage.id for stage in pipeline.stages])
                 for pipeline in world.pipelines.values()
             ],
-            [[(one.label, one.options) for one in fields.values()] for fields in world.fields.values()],
+            [
+                [(one.label, one.options, repr(one.extra)) for one in fields.values()]
+                for fields in world.fields.values()
+            ],
         )
         if now != self._made_for:
             self._modules, self._made_for = make_modules(org), now
@@ -137,8 +159,13 @@ class ZohoApp(VendorApp):
         if path.startswith((CONTROL_PREFIX, _TOKEN_PATH)):
             await super().__call__(scope, receive, send)
             return
+        heavy = path.endswith(("/coql", "/__composite_requests")) or b"sort_by=" in query or b"cvid=" in query
         with self.running:
-            if path.endswith(("/coql", "/__composite_requests")) or b"sort_by=" in query or b"cvid=" in query:
+            if scope["method"] in {"POST", "PUT"} and not heavy:
+                body, receive = await _read_ahead(receive)
+                scope["zoho.rows"] = count_rows(body)
+                heavy = scope["zoho.rows"] > _LIGHT_ROWS and _starts_records(path)
+            if heavy:
                 with self.pool:
                     await super().__call__(scope, receive, send)
             else:
@@ -153,7 +180,7 @@ class ZohoApp(VendorApp):
             return "token"
         if path.endswith("/coql") or path.endswith("/search"):
             return "list"
-        if "/bulk/" in path:
+        if "/bulk/" in path and not path.endswith("/write"):
             return "read"
         if request.method != "GET":
             return "write"
@@ -179,7 +206,29 @@ class ZohoApp(VendorApp):
         granted = self.settings.extra.get("scopes")
         if granted is not None and not has_scope(granted, needed_scope(request.method, path)):
             return error(401, "OAUTH_SCOPE_MISMATCH", {}, "Unauthorized")
-        return None
+        return self._forbidden(request)
+
+    def _forbidden(self, request: Request) -> Response | None:
+        """What the user's profile does not allow, although the token's scope does."""
+        path, extra = request.scope["path"], self.settings.extra
+        if self.call_kind(request, b"") != "write":
+            return None
+        parts = path.strip("/").split("/")[2:]
+        customizes = parts[0] == "settings"
+        closed = extra.get("read_only", False)
+        if customizes:
+            refused = closed is True or not extra.get("admin", True)
+        else:
+            refused = closed is True or (closed is not False and parts[0] in closed)
+        if not refused:
+            return None
+        if customizes:
+            return error(403, "NO_PERMISSION", {"permissions": _CUSTOMIZE}, "permission denied")
+        action = {"POST": "Create", "DELETE": "Delete"}.get(request.method, "Edit")
+        details = {"permissions": [f"Crm_Implied_{action}_{parts[0]}"]}
+        if request.method == "DELETE":
+            return error(403, "NO_PERMISSION", details, "Permission denied")
+        return json_reply({"data": [failed("NO_PERMISSION", details, "Permission denied")]}, 403)
 
     def check_limits(self, request: Request, body: bytes) -> Response | None:
         """Concurrency first, then credits; a refused call costs none (Zoho does not say)."""
@@ -228,6 +277,30 @@ class ZohoApp(VendorApp):
         return deals
 
 
+def _starts_records(path: str) -> bool:
+    """Whether a body that is posted or put there creates or changes records of a module."""
+    parts = path.strip("/").split("/")[2:]
+    return parts[0] in WRITABLE and (len(parts) < 3 or parts[2] == "Notes")
+
+
+async def _read_ahead(receive: Receive) -> tuple[bytes, Receive]:
+    """The whole body, and a channel that gives it once more."""
+    parts, last = [], None
+    while last is None:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            last = message
+    body = b"".join(parts)
+    again: Message = last if last["type"] == "http.disconnect" else {**last, "body": body}
+    waiting = [again]
+
+    async def once_more() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return body, once_more
+
+
 def _cost(request: Request, body: bytes) -> int:
     """The credits of a call."""
     path = request.scope["path"]
@@ -236,7 +309,12 @@ def _cost(request: Request, body: bytes) -> int:
         rows = int(match.group(2) or match.group(1)) if match else 200
         return 1 if rows <= 200 else 2 if rows <= 1_000 else 3
     if request.method == "POST" and "/bulk/" in path:
+        return 500 if path.endswith("/write") else 50
+    if path.endswith("/actions/merge"):
         return 50
+    if request.method in {"POST", "PUT"} and _starts_records(path):
+        started: int = request.scope.get("zoho.rows", 1)
+        return max(-(-started // 10), 1)
     if path.endswith("/deleted"):
         return 2
     return 3 if "cvid" in request.query_params else 1

@@ -108,6 +108,8 @@ def needed_scope(method: str, path: str) -> str | None:
     first = parts[0].lower()
     if first == "coql":
         return "ZohoCRM.coql.READ"
+    if first == "upload":
+        return "ZohoFiles.files.ALL"
     if first == "users":
         return f"ZohoCRM.users.{verb}"
     if first == "org":
@@ -116,17 +118,25 @@ def needed_scope(method: str, path: str) -> str | None:
         return f"ZohoCRM.settings.{parts[1] if len(parts) > 1 else 'ALL'}.{verb}"
     if parts[1:] in (["search"], ["actions", "count"]):
         return "ZohoSearch.securesearch.READ"
+    if parts[-2:] == ["actions", "change_owner"]:
+        return "ZohoCRM.change_owner.CREATE"
     if first == "dealhistory":
         first = "deals"
     return f"ZohoCRM.modules.{first}.{verb}"
 
 
 def has_scope(granted: Collection[str], needed: str | None) -> bool:
-    """Whether the granted scopes cover the needed one: `ALL` stands for every last part, or the last two."""
+    """Whether the granted scopes cover the needed one.
+
+    `ALL` stands for every last part, or the last two; `WRITE` for creating and updating; a module can be
+    left out.
+    """
     if needed is None:
         return True
     service, group, *rest = needed.split(".")
     covers = {needed, f"{service}.{group}.ALL"}
     if len(rest) == 2:
-        covers.add(f"{service}.{group}.{rest[0]}.ALL")
+        covers |= {f"{service}.{group}.{rest[0]}.ALL", f"{service}.{group}.{rest[1]}"}
+        if rest[1] in {"CREATE", "UPDATE"}:
+            covers |= {f"{service}.{group}.{rest[0]}.WRITE", f"{service}.{group}.WRITE"}
     return not covers.isdisjoint(granted)

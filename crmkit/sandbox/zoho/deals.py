@@ -107,27 +107,27 @@ def deals_module(org: Org) -> Module:
             mandatory=True,
             picks=[actual_value(stage) for stage in org.picklist()],
         ),
-        make("Type", "picklist", lambda _: None, picks=_TYPES),
+        maker.kept("Type", "picklist", picks=_TYPES),
         make("Probability", "integer", org.probability, label="Probability (%)"),
-        make("Next_Step", "text", lambda _: None),
+        maker.kept("Next_Step", "text"),
         make("Expected_Revenue", "currency", expected, read_only=True),
         make("Lead_Source", "picklist", "source", picks=[source for source in names.SOURCES if source]),
         make("Campaign_Source", "lookup", lambda _: None, lookup="Campaigns"),
         make(
             "Contact_Name",
             "lookup",
-            lambda deal: deal.contact_ids[0] if deal.contact_ids else None,
+            _primary_contact,
             lookup="Contacts",
         ),
-        maker.person("Created_By", "owner_id", read_only=True),
-        maker.person("Modified_By", "owner_id", read_only=True),
+        maker.author("Created_By", "owner_id"),
+        maker.author("Modified_By", "owner_id"),
         make("Created_Time", "datetime", "created", read_only=True),
         make("Modified_Time", "datetime", "modified", read_only=True),
         make("Last_Activity_Time", "datetime", "last_activity", read_only=True),
         make("Lead_Conversion_Time", "integer", lambda _: None, read_only=True),
         make("Sales_Cycle_Duration", "integer", _cycle_days, read_only=True),
         make("Overall_Sales_Duration", "integer", _cycle_days, read_only=True),
-        make("Description", "textarea", lambda _: None),
+        maker.kept("Description", "textarea"),
         make(
             "Reason_For_Loss__s",
             "picklist",
@@ -136,7 +136,7 @@ def deals_module(org: Org) -> Module:
             picks=[reason for reason in names.LOST_REASONS if reason],
         ),
         make("Tag", "text", lambda deal: tag_list(deal.tags)),
-        make("Locked__s", "boolean", lambda _: False, label="Locked", read_only=True),
+        maker.kept("Locked__s", "boolean", False, label="Locked", read_only=True),
     ]
     if org.has_pipelines:
         shown = [pipeline.name for pipeline in org.world.pipelines.values()]
@@ -147,8 +147,7 @@ def deals_module(org: Org) -> Module:
             make(
                 "Exchange_Rate",
                 "double",
-                lambda deal: org.exchange_rate(deal.currency),
-                value=lambda deal: org.exchange_rate(deal.currency),
+                lambda deal: deal.custom.get("$Exchange_Rate", org.exchange_rate(deal.currency)),
             ),
         ]
     fields += [maker.custom(one) for one in org.world.fields["deal"].values()]
@@ -213,6 +212,11 @@ def history_module(org: Org) -> Module:
         fields={field.name: field for field in fields},
         generated_type="field_tracker",
     )
+
+
+def _primary_contact(deal: Deal) -> str | None:
+    """The first contact, unless `Contact_Name` was emptied and others have stayed."""
+    return deal.contact_ids[0] if deal.contact_ids and "$No_Primary" not in deal.custom else None
 
 
 def _cycle_days(deal: Deal) -> int:

@@ -114,6 +114,7 @@ def describe_field(
             },
         }
     writable = not field.read_only
+    extra = field.custom.extra if field.custom is not None else {}
     return {
         "associated_module": None,
         "webhook": True,
@@ -147,10 +148,10 @@ def describe_field(
         "separator": False,
         "searchable": field.type not in MULTI_LINE,
         "history_tracking_enabled": history is not None,
-        "external": None,
+        "external": extra.get("external"),
         "api_name": field.name,
         "parent_field": None,
-        "unique": {"case_sensitive": True} if field.unique else {},
+        "unique": {"case_sensitive": extra.get("case_sensitive", True)} if field.unique else {},
         "enable_colour_code": False,
         "child_fields": None,
         "pick_list_values": list(stages) if stages is not None else _values(module, field),

@@ -240,8 +240,10 @@ _CHILDREN = {
 
 
 def role_of(deal: Deal, contact: Contact) -> dict[str, str]:
-    """The part a contact plays in a deal; the first one decides."""
-    place = 0 if deal.contact_ids[0] == contact.id else 1 + int(contact.id) % (len(ROLES) - 1)
+    """The part a contact plays in a deal: the one that was written, else the first one decides."""
+    place = deal.custom.get("$Roles", {}).get(contact.id)
+    if place is None:
+        place = 0 if deal.contact_ids[0] == contact.id else 1 + int(contact.id) % (len(ROLES) - 1)
     return {"name": ROLES[place], "id": role_id(place)}
 
 

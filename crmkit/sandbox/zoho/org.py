@@ -32,15 +32,19 @@ class Org:
         self._stamps: dict[datetime, str] = {}
         self._names: dict[tuple[Any, str], tuple[Any, Named]] = {}
         self._stages: dict[str, Stage] = {}
+        self._by_value: dict[str, Stage] = {}
+        self._me: User | None = None
         self._ahead = timedelta(minutes=float(settings.extra.get("offset_minutes", 180)))
         self.zone = timezone(self._ahead)
         self._suffix = datetime.now(self.zone).isoformat()[-6:]
 
     def refresh(self) -> None:
-        """Look at the pipelines again; called before each request, as they can be changed freely."""
-        self._stages = {
+        """Look at users and pipelines again; called before each request, as they can be changed freely."""
+        self._me = None
+        self._stages = {stage.id: stage for stage in self.spare_stages} | {
             stage.id: stage for pipeline in self.world.pipelines.values() for stage in pipeline.stages
         }
+        self._by_value = {actual_value(stage): stage for stage in self._stages.values()}
 
     @property
     def multi_currency(self) -> bool:
@@ -55,7 +59,9 @@ class Org:
     @property
     def me(self) -> User:
         """Whose token it is: the first active user."""
-        return next(user for user in self.world.users.values() if user.active)
+        if self._me is None or self.world.users.get(self._me.id) is not self._me:
+            self._me = next(user for user in self.world.users.values() if user.active)
+        return self._me
 
     @property
     def deleted_user_ids(self) -> frozenset[str]:
@@ -85,8 +91,12 @@ class Org:
     # Stages
 
     def stage(self, stage_id: str) -> Stage | None:
-        """The stage of that id in any pipeline: its meaning is the same in all of them."""
+        """The stage of that id, in a pipeline or not: its meaning is the same in all of them."""
         return self._stages.get(stage_id)
+
+    def stage_named(self, value: str) -> Stage | None:
+        """The stage whose actual value this is: a label that differs from it is not known."""
+        return self._by_value.get(value)
 
     def stage_value(self, stage_id: str) -> str:
         """What a record says for a stage; a string that no pipeline knows was stored unchecked."""
@@ -107,8 +117,7 @@ class Org:
 
     def picklist(self) -> list[Stage]:
         """The values of the Stage picklist, in its own order."""
-        values = {stage.id: stage for stage in self.spare_stages} | self._stages
-        return sorted(values.values(), key=lambda stage: (stage.extra.get("place", 10**6), stage.id))
+        return sorted(self._stages.values(), key=lambda stage: (stage.extra.get("place", 10**6), stage.id))
 
     # References
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from crmkit.sandbox.rows import Contact, Kind, Note
+from crmkit.sandbox.rows import Company, Contact, Kind, Note
 from crmkit.sandbox.zoho.deals import deals_module, history_module, system_fields, tag_list
 from crmkit.sandbox.zoho.org import Org, contact_name
 from crmkit.sandbox.zoho.schema import Field, FieldMaker, Module
@@ -43,8 +43,8 @@ def _common(maker: FieldMaker, author: str = "owner_id") -> list[Field]:
     return [
         make("id", "bigint", "id", read_only=True, key=lambda row: int(row.id)),
         maker.person("Owner", author),
-        maker.person("Created_By", author, read_only=True),
-        maker.person("Modified_By", author, read_only=True),
+        maker.author("Created_By", author),
+        maker.author("Modified_By", author),
         make("Created_Time", "datetime", "created", read_only=True),
         make("Modified_Time", "datetime", "modified", read_only=True),
     ]
@@ -54,9 +54,9 @@ def _rest(maker: FieldMaker, kind: Kind, layout: int) -> list[Field]:
     make = maker.make
     return [
         make("Last_Activity_Time", "datetime", _NOTHING, read_only=True),
-        make("Description", "textarea", _NOTHING),
+        maker.kept("Description", "textarea"),
         make("Tag", "text", lambda row: tag_list(row.tags)),
-        make("Locked__s", "boolean", lambda _: False, label="Locked", read_only=True),
+        maker.kept("Locked__s", "boolean", False, label="Locked", read_only=True),
         *(maker.custom(one) for one in maker.org.world.fields[kind].values()),
         *system_fields(maker, str(ORG_BASE + layout)),
     ]
@@ -69,24 +69,25 @@ def _by_name(fields: list[Field]) -> Mapping[str, Field]:
 def _accounts(org: Org) -> Module:
     maker = FieldMaker(org)
     make = maker.make
-    empty = ("Fax", "Account_Site", "Ticker_Symbol", "SIC_Code", "Shipping_Street", "Shipping_City")
+    shipping = tuple(f"Shipping_{part}" for part in ("Street", "City", "State", "Code", "Country"))
+    plain = ("Fax", "Account_Site", "Ticker_Symbol", "SIC_Code", "Ownership", *shipping)
     fields = [
         *_common(maker),
         make("Account_Name", "text", "name", mandatory=True),
-        make("Website", "website", lambda row: f"https://{row.domain}" if row.domain else None),
+        make("Website", "website", _website),
         make("Phone", "phone", "phone"),
         make("Billing_Street", "text", "street"),
         make("Billing_City", "text", "city"),
-        make("Billing_State", "text", _NOTHING),
+        maker.kept("Billing_State", "text"),
         make("Billing_Code", "text", "postcode"),
         make("Billing_Country", "text", "country"),
-        make("Parent_Account", "lookup", _NOTHING, lookup="Accounts"),
-        make("Industry", "picklist", _NOTHING, picks=("Manufacturing", "Technology")),
-        make("Account_Type", "picklist", _NOTHING, picks=("Customer", "Partner", "Prospect")),
-        make("Annual_Revenue", "currency", _NOTHING),
-        make("Employees", "integer", _NOTHING),
-        make("Account_Number", "text", lambda _: "0"),
-        *(make(name, "text", _NOTHING) for name in empty),
+        maker.kept("Parent_Account", "lookup", lookup="Accounts"),
+        maker.kept("Industry", "picklist", picks=("Manufacturing", "Technology")),
+        maker.kept("Account_Type", "picklist", picks=("Customer", "Partner", "Prospect")),
+        maker.kept("Annual_Revenue", "currency"),
+        maker.kept("Employees", "integer"),
+        maker.kept("Account_Number", "text", "0"),
+        *(maker.kept(name, "text") for name in plain),
         *_rest(maker, "company", 91_029),
     ]
     return Module(
@@ -109,20 +110,17 @@ def _contacts(org: Org) -> Module:
         make("First_Name", "text", lambda row: row.first or None),
         make("Last_Name", "text", "last", mandatory=True),
         make("Full_Name", "text", contact_name, read_only=True),
-        make("Salutation", "picklist", _NOTHING, picks=("Mr.", "Ms.", "Dr.")),
+        maker.kept("Salutation", "picklist", picks=("Mr.", "Ms.", "Dr.")),
         make("Account_Name", "lookup", "company_id", lookup="Accounts"),
-        make("Email", "email", lambda row: row.emails[0] if row.emails else None),
+        make("Email", "email", lambda row: _first(row.emails)),
         make("Secondary_Email", "email", lambda row: _second(row.emails)),
-        make("Phone", "phone", lambda row: row.phones[0] if row.phones else None),
+        make("Phone", "phone", lambda row: _first(row.phones)),
         make("Mobile", "phone", lambda row: _second(row.phones)),
-        make("Title", "text", _NOTHING),
-        make("Department", "text", _NOTHING),
-        make("Lead_Source", "picklist", _NOTHING, picks=()),
-        *(
-            make(f"Mailing_{part}", "text", _NOTHING)
-            for part in ("Street", "City", "State", "Zip", "Country")
-        ),
-        make("Email_Opt_Out", "boolean", lambda _: False),
+        maker.kept("Title", "text"),
+        maker.kept("Department", "text"),
+        maker.kept("Lead_Source", "picklist", picks=()),
+        *(maker.kept(f"Mailing_{part}", "text") for part in ("Street", "City", "State", "Zip", "Country")),
+        maker.kept("Email_Opt_Out", "boolean", False),
         *_rest(maker, "contact", 91_033),
     ]
     return Module(
@@ -160,8 +158,8 @@ def _notes(org: Org) -> Module:
     make = maker.make
     fields = [
         *_common(maker, "author_id"),
-        make("Note_Title", "text", _NOTHING),
-        make("Note_Content", "textarea", "text"),
+        maker.kept("Note_Title", "text", limit=120),
+        make("Note_Content", "textarea", lambda row: row.text or None, limit=65_535),
         make("Parent_Id", "lookup", note_parent_id, lookup="Deals", value=lambda row: _parent(org, row)),
         maker.hidden("$attachments", None),
         maker.make("$se_module", "text", note_module, hidden=True),
@@ -239,6 +237,23 @@ def _parent(org: Org, note: Note) -> Any:
     row = tables[module].get(parent_id)
     name = "" if row is None else contact_name(row) if isinstance(row, Contact) else row.name
     return {"module": {"api_name": module, "id": MODULE_IDS[module]}, "name": name, "id": parent_id}
+
+
+def website_domain(website: str) -> str:
+    """The host of a website, as rows keep it."""
+    return website.partition("//")[2].partition("/")[0] if "//" in website else website.partition("/")[0]
+
+
+def _website(company: Company) -> str | None:
+    """The website as it was written, as long as the domain is still that of it."""
+    written = company.custom.get("$Website")
+    if written is not None and website_domain(written) == company.domain:
+        return str(written)
+    return f"https://{company.domain}" if company.domain else None
+
+
+def _first(values: tuple[str, ...]) -> str | None:
+    return (values[0] or None) if values else None
 
 
 def _second(values: tuple[str, ...]) -> str | None:

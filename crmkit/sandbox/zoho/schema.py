@@ -49,6 +49,7 @@ class Field:
         lookup: The module that a lookup refers to; `users` for people.
         picks: The values of a picklist.
         hidden: A `$` key: shown, but in no list of fields and in no condition.
+        limit: How long a value can be, where that is not what its type allows.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Field:
     mandatory: bool = False
     unique: bool = False
     hidden: bool = False
+    limit: int | None = None
 
     @property
     def json_type(self) -> str:
@@ -74,7 +76,7 @@ class Field:
     @property
     def length(self) -> int:
         """How long a value can be."""
-        return _LENGTHS.get(self.type, 20)
+        return self.limit or _LENGTHS.get(self.type, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +132,23 @@ class FieldMaker:
         """A `$` key that is the same in every record."""
         return self.make(name, "text", lambda _: value, hidden=True, read_only=True)
 
-    def person(self, name: str, raw: str, **options: Any) -> Field:
+    def kept(self, name: str, type_: str, default: Any = None, **options: Any) -> Field:
+        """A field that our rows have no column for: what was written stands in `custom` under `$name`."""
+        key = f"${name}"
+        return self.make(name, type_, lambda row: row.custom.get(key, default), **options)
+
+    def author(self, name: str, otherwise: str) -> Field:
+        """Who wrote a record over the API; of seeded records its owner."""
+        key, owner = f"${name}", attrgetter(otherwise)
+        return self.person(name, lambda row: row.custom.get(key) or owner(row), read_only=True)
+
+    def person(self, name: str, raw: str | Get, **options: Any) -> Field:
         """A field that refers to a user."""
         return self.make(name, "ownerlookup", raw, lookup="users", **options)
 
     def custom(self, one: CustomField) -> Field:
         """A field the organisation added."""
-        key, type_ = one.key, _CUSTOM_TYPES[one.type]
+        key, type_ = one.key, str(one.extra.get("data_type", _CUSTOM_TYPES[one.type]))
         labels = {option.id: option.label for option in one.options}
         get: Get = lambda row: row.custom.get(key)  # noqa: E731
         if one.type == "picklist":
@@ -153,6 +165,7 @@ class FieldMaker:
             custom=one,
             picks=list(labels.values()) if one.options else None,
             unique=key == "crmkit_key" or bool(one.extra.get("unique")),
+            limit=one.extra.get("length"),
         )
 
     def _value(self, type_: str, get: Get, lookup: str | None) -> Get:
