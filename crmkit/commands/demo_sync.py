@@ -18,6 +18,7 @@ from crmkit.syncing import open_sync
 from crmkit.terminal import Terminal
 
 SYNC = "main"
+INDEX_LAG_SECONDS = 20
 _SHOWN = 4
 _PLURAL = {"company": "companies", "contact": "contacts", "deal": "deals"}
 Step = Callable[[Terminal, int, str], None]
@@ -87,8 +88,11 @@ def _show(terminal: Terminal, file: PlanFile) -> None:
 
 def _pull_settled(session: Session, state: State, box: Sandbox, terminal: Terminal) -> None:
     """Let the CRMs' search indexes catch up, then refresh the local copy."""
-    box.clock.advance(120)
-    pull(session, state, session.config.settings.syncs[SYNC].members, watch=terminal.watch_pulls)
+    box.clock.advance(INDEX_LAG_SECONDS)
+    members = session.config.settings.syncs[SYNC].members
+    for result in pull(session, state, members, watch=terminal.watch_pulls):
+        if result.error is not None:
+            raise result.error
 
 
 def _contradict(session: Session, state: State, box: Sandbox) -> str | None:
