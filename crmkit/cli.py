@@ -22,6 +22,7 @@ _LATE = {
     "conflicts": "crmkit.commands.decide:conflicts",
     "demo": "crmkit.commands.demo:demo",
     "diff": "crmkit.commands.report:diff",
+    "links": "crmkit.commands.links:links",
     "plan": "crmkit.commands.sync:plan",
     "refused": "crmkit.commands.decide:refused",
     "report": "crmkit.commands.report:report",

@@ -167,7 +167,11 @@ class Codec:
             current: What the record holds now, natively; `None` if it is to be created.
         """
         if name == "contacts":
-            return sorted(entity for entity in value or () if self._reachable(Kind.CONTACT, entity))
+            reachable = sorted(entity for entity in value or () if self._reachable(Kind.CONTACT, entity))
+            kept = self._kept_contacts(reachable, current)
+            written = self.write_values(name, kept, current)
+            known = isinstance(written, Unmapped) and self._all_here(kept)
+            return written if known else kept
         if name == "company":
             if value is None or self._reachable(Kind.COMPANY, value):
                 return value
@@ -339,17 +343,37 @@ class Codec:
             return Unmapped("the company is not in this CRM yet")
         return {"companies": (native, *(one for one in kept if one != native))}
 
+    def _kept_contacts(self, wanted: Sequence[str], current: Plain) -> list[str]:
+        """Those of the wanted people that a deal of this CRM can hold: in some it is one.
+
+        Whoever is on the deal already comes first. Were a person wanted that the CRM drops,
+        the next read would look as if a user had removed them.
+        """
+        # People who are still to be created go by the id of their entity.
+        entity_of = {self.directory.native_of.get((one, self.connection), one): one for one in wanted}
+        people = self._people(list(entity_of), current)
+        held = self.holds({"contacts": people}).get("contacts", people)
+        return sorted(entity_of[one.id] for one in held if one.id in entity_of)
+
+    def _all_here(self, entities: Sequence[str]) -> bool:
+        return all((entity, self.connection) in self.directory.native_of for entity in entities)
+
     def _contact_values(self, value: Plain, current: Plain) -> dict[str, Any] | Unmapped:
         wanted = [self.directory.native_of.get((entity, self.connection)) for entity in value or ()]
-        if None in wanted:
+        natives = [native for native in wanted if native is not None]
+        if len(natives) < len(wanted):
             return Unmapped("a contact is not in this CRM yet")
+        return {"contacts": self._people(natives, current)}
+
+    def _people(self, wanted: Sequence[str], current: Plain) -> tuple[DealContact, ...]:
+        """The people of a deal: of those on it the wanted and the unknown ones, then the others."""
         kept = [one for one in current or () if one[0] in wanted or self._unknown_contact(one[0])]
         known = {one[0] for one in kept}
         added = [[native, None, False] for native in wanted if native not in known]
         people = [DealContact(id=one[0], role=one[1], primary=bool(one[2])) for one in [*kept, *added]]
         if people and not any(one.primary for one in people):
             people[0] = people[0].model_copy(update={"primary": True})
-        return {"contacts": tuple(people)}
+        return tuple(people)
 
     def _unknown_contact(self, native: str) -> bool:
         return (self.connection, Kind.CONTACT, native) not in self.directory.entity_of

@@ -26,13 +26,9 @@ from crmkit.report.inputs import (
     StageCoverage,
 )
 from crmkit.sync import queries, schema
-from crmkit.sync.link import (
-    LinkableCompany,
-    LinkableDeal,
-    Links,
-    link_companies,
-    link_deals,
-)
+from crmkit.sync.candidates import linkable, read_rows
+from crmkit.sync.decisions import decided
+from crmkit.sync.link import LinkableCompany, LinkableDeal, Links, link_companies, link_deals
 from crmkit.sync.state import State
 
 StageKey = tuple[str, str]
@@ -172,8 +168,10 @@ class Rows:
         self._owners = self._read_owners()
         self._companies = self._read_companies()
         self._last_changes = self._read_last_changes()
-        self.companies = link_companies(list(self._companies.values()))
-        self.deals = self._link_deals()
+        # What syncs keep linked and what people decided counts here as it does there.
+        with state.read() as db:
+            self.companies = link_companies(list(self._companies.values()), decided(db, Kind.COMPANY))
+            self.deals = self._link_deals(db)
 
     def __iter__(self) -> Iterator[PipelineRow]:
         table = schema.deals
@@ -268,60 +266,26 @@ class Rows:
             }
 
     def _read_companies(self) -> dict[Ref, LinkableCompany]:
-        table = schema.companies
-        columns = [
-            table.c[name]
-            for name in ("connection", "id", "name", "domain", "tax_id", "phones", "city", "key")
-        ]
-        query = sa.select(*columns).where(*_live(table), table.c.connection.in_(list(self._maps)))
         found: dict[Ref, LinkableCompany] = {}
         with self._state.read() as db:
-            for row in db.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
-                ref = Ref(row.connection, Kind.COMPANY, row.id)
-                found[ref] = LinkableCompany(
-                    ref, row.name, row.domain, row.tax_id, tuple(row.phones), row.city, row.key
-                )
+            for row in read_rows(db, Kind.COMPANY, self._maps):
+                one = linkable(Kind.COMPANY, row, lambda *_: None, {}, key=row["key"])
+                assert isinstance(one, LinkableCompany)
+                found[one.ref] = one
         return found
 
-    def _link_deals(self) -> Links:
-        table = schema.deals
-        columns = [
-            table.c[name]
-            for name in (
-                "connection",
-                "id",
-                "name",
-                "amount",
-                "currency",
-                "companies",
-                "expected_close",
-                "key",
-            )
-        ]
-        query = sa.select(*columns).where(*_live(table), table.c.connection.in_(list(self._maps)))
-        group_of = self.companies.group_of
-        candidates: list[LinkableDeal] = []
-        with self._state.read() as db:
-            for row in db.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
-                # A deal can be the same as another one only through a company known to both
-                # CRMs, or through its key.
-                company = (
-                    group_of.get(Ref(row.connection, Kind.COMPANY, row.companies[0]))
-                    if row.companies
-                    else None
-                )
-                candidates.append(
-                    LinkableDeal(
-                        Ref(row.connection, Kind.DEAL, row.id),
-                        row.name,
-                        row.amount,
-                        row.currency,
-                        company,
-                        row.expected_close,
-                        row.key,
-                    )
-                )
-        return link_deals(candidates)
+    def _link_deals(self, db: sa.Connection) -> Links:
+        names = {ref: company.name for ref, company in self._companies.items()}
+        deals: list[LinkableDeal] = []
+        for row in read_rows(db, Kind.DEAL, self._maps):
+            one = linkable(Kind.DEAL, row, self._company_key, names, key=row["key"])
+            assert isinstance(one, LinkableDeal)
+            deals.append(one)
+        return link_deals(deals, decided(db, Kind.DEAL))
+
+    def _company_key(self, connection: str, native: str) -> str | None:
+        """A deal can be the same as another one only through a company known to both CRMs, or its key."""
+        return self.companies.group_of.get(Ref(connection, Kind.COMPANY, native))
 
 
 def _live(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:

@@ -52,6 +52,8 @@ def commit(
         for id, landed in (settled or {}).items():
             state_now = Intent.ACKED if landed else Intent.DROPPED
             hub.journal_end(db, id, state_now, now, reason="settled by reading the record again")
+        for connection, entity, act in found.allowed:
+            hub.drop_refusals(db, connection, entity, act)
         if found.reviews is not None:
             hub.put_reviews(db, found.reviews)
         hub.set_pending(db, add=found.pending, remove=found.examined - found.pending)

@@ -27,6 +27,7 @@ class Computed:
     positions: dict[tuple[str, Kind], int] = field(default_factory=dict)
     landed: list[tuple[str, str]] = field(default_factory=list)
     reviews: dict[Ref, str] | None = None
+    allowed: list[tuple[str, str, str]] = field(default_factory=list)
     first: bool = False
 
     def put_link(self, link: Link) -> None:

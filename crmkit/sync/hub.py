@@ -43,6 +43,12 @@ class Intent(StrEnum):
 
 CREATED = "created"
 """The evidence of links to records that this engine made itself."""
+RESTORED = "restored"
+"""The evidence of links to records that were gone and came back."""
+DELETED = "deleted by this sync"
+"""The evidence of dead links to records that this engine deleted, after another member's delete."""
+UNDONE = "undone"
+"""The evidence of dead links to records whose creation was taken back; they stay away."""
 OPEN_INTENTS = (Intent.SENT, Intent.UNKNOWN)
 
 
@@ -193,6 +199,18 @@ class Hub:
         )
         for row in db.execution_options(yield_per=5000).execute(query):
             yield row.connection, row.native_id, row.entity, Status(row.status)
+
+    def clones(self, db: sa.Connection) -> list[Link]:
+        """Second records of one entity in one CRM."""
+        columns = tables.links.c
+        query = self._links().where(columns.status == Status.CLONE.value)
+        return [_link(row) for row in db.execute(query.order_by(columns.connection, columns.native_id))]
+
+    def merged_entities(self, db: sa.Connection) -> list[str]:
+        """Entities that went up in another one."""
+        table = tables.entities
+        query = sa.select(table.c.id).where(table.c.sync == self.sync, table.c.status == Status.MERGED.value)
+        return list(db.execute(query.order_by(table.c.id)).scalars())
 
     def count_links(self, db: sa.Connection, connection: str, kind: Kind) -> int:
         """Live links of a member."""

@@ -1,36 +1,33 @@
 """Tie records that no entity knows yet to entities: by marker, by decision, by the ladder.
 
 Nothing is guessed: what is ambiguous, or only similar, is held until a person decides, and
-nothing is created for it meanwhile (sync-semantics 6.1).
+nothing is created for it meanwhile (sync-semantics 6.1). What belongs to a company that waits
+waits with it: a deal cannot be told apart from others before its company is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from crmkit.model import Kind, Ref
-from crmkit.sync import tables
+from crmkit.sync import schema, tables
+from crmkit.sync.candidates import LINKED_KINDS, AnyLinkable, Examined, examine, linkable, read_rows
+from crmkit.sync.decisions import combined, recorded
 from crmkit.sync.group import MARKER, Group
 from crmkit.sync.hub import Entity, Link, Status
-from crmkit.sync.link import (
-    Decided,
-    LinkableCompany,
-    LinkableContact,
-    LinkableDeal,
-    Links,
-    link_companies,
-    link_contacts,
-    link_deals,
-)
-from crmkit.sync.rows import TABLES
-from crmkit.sync.suggest import suggest
+from crmkit.sync.link import Decided, Links
 
-_ROWS_AT_ONCE = 5000
+# What a kind is told apart by, besides itself: its records are matched again when these change.
+_TOLD_BY: dict[Kind, tuple[Kind, ...]] = {
+    Kind.COMPANY: (Kind.COMPANY,),
+    Kind.CONTACT: (Kind.COMPANY, Kind.CONTACT),
+    Kind.DEAL: (Kind.COMPANY, Kind.DEAL),
+}
 
 
 @dataclass(slots=True)
@@ -40,9 +37,12 @@ class Matching:
     Attributes:
         entities: New entities, by id.
         links: New links.
-        held: Records that wait for a person, with the reason.
+        held: Records that wait for a person, with the reason. A linked one among them may be
+            the same as an unlinked record of another connection: its entity must not be
+            created there meanwhile.
         foreign: Records that another installation of crmkit made; left alone.
         clones: Records that carry the marker of an entity that has another record there.
+        examined: What the ladder and the suggestions said, by kind; of the kinds looked at.
     """
 
     entities: dict[str, Entity] = field(default_factory=dict)
@@ -50,59 +50,116 @@ class Matching:
     held: dict[Ref, str] = field(default_factory=dict)
     foreign: list[Ref] = field(default_factory=list)
     clones: list[Ref] = field(default_factory=list)
+    examined: dict[Kind, Examined] = field(default_factory=dict)
 
 
 class Matcher:
-    """Matches all kinds, parties first: deals are told apart by their company."""
+    """Matches all kinds, parties first: deals are told apart by their company.
 
-    def __init__(self, group: Group, db: sa.Connection) -> None:
+    Args:
+        group: The sync group.
+        db: The open state store.
+        everything: Whether to look at kinds of which nothing changed since the last merge,
+            too; without, what was held of them stays held.
+    """
+
+    def __init__(self, group: Group, db: sa.Connection, *, everything: bool = False) -> None:
         self._group = group
         self._db = db
+        self._everything = everything or self._is_new()
         self.result = Matching()
         # Entity and status of every linked record, and (entity, connection) of what is taken.
         self._of: dict[Ref, tuple[str, Status]] = {}
         self._entities: set[str] = set()
         self._taken: set[tuple[str, str]] = set()
+        self._names: dict[Ref, str] = {}
+        self._maybe: dict[Ref, str] = {}
 
     def run(self) -> Matching:
         """Match everything that has no entity."""
-        for kind in (Kind.COMPANY, Kind.CONTACT, Kind.DEAL):
+        moved = self._moved()
+        before = self._group.hub.reviews(self._db)
+        for kind in LINKED_KINDS:
             for connection, native, entity, status in self._group.hub.addresses(self._db, kind):
                 self._note(Ref(connection, kind, native), entity, status)
-            self._match(kind)
+            if moved.isdisjoint(_TOLD_BY[kind]):
+                self.result.held |= {ref: reason for ref, reason in before.items() if ref.kind is kind}
+            else:
+                self._match(kind)
         return self.result
+
+    def _is_new(self) -> bool:
+        """Whether the group has never been merged with these settings: its scope may have changed."""
+        table = tables.groups
+        query = sa.select(table.c.digest).where(table.c.sync == self._group.name)
+        return self._db.execute(query).scalar() != self._group.digest
+
+    def _moved(self) -> set[Kind]:
+        """Kinds of which a member's records changed since the last merge."""
+        if self._everything:
+            return set(LINKED_KINDS)
+        changes = tables.changes.c
+        query = (
+            sa.select(changes.connection, changes.kind, sa.func.max(changes.number).label("latest"))
+            .where(changes.connection.in_(list(self._group.members)))
+            .group_by(changes.connection, changes.kind)
+        )
+        positions = self._group.hub.positions(self._db)
+        return {
+            Kind(row.kind)
+            for row in self._db.execute(query)
+            if row.latest > positions.get((row.connection, Kind(row.kind)), -1)
+        }
 
     def _match(self, kind: Kind) -> None:
         rows = {Ref(row["connection"], kind, row["id"]): row for row in self._rows(kind)}
         free = {ref for ref in rows if ref not in self._of}
+        if kind is Kind.COMPANY:
+            self._names = {ref: row["name"] for ref, row in rows.items()}
         if not free:
             return
-        free -= self._by_marker(kind, rows, free)
-        found = self._ladder(kind, rows)
-        for members in found.members().values():
-            self._tie(kind, members, found, free)
-        doubtful = {
-            ref: f"several records share the key {one.rung!r}" for one in found.ambiguous for ref in one.refs
-        }
-        self.result.held |= {
-            ref: reason for ref, reason in doubtful.items() if ref in free and ref not in self._of
-        }
-        for one in suggest(
-            kind, [self._linkable(kind, row) for row in rows.values()], self._decided(kind), found
-        ):
-            for ref in (one.one, one.other):
-                if ref in free and ref not in self._of:
-                    self.result.held.setdefault(ref, f"may be the same as {one.partner(ref)}: {one.evidence}")
+        self._by_marker(kind, rows, free)
+        left_alone = {*self.result.foreign, *self.result.clones}
+        if kind is Kind.DEAL and not self._names:
+            self._names = self._company_names()
+        examined = self._examine(kind, {ref: row for ref, row in rows.items() if ref not in left_alone})
+        self.result.examined[kind] = examined
+        waiting = examined.waiting()
+        for members in examined.found.members().values():
+            self._tie(kind, members, examined.found, free - left_alone, waiting)
+        self.result.held |= {ref: reason for ref, reason in waiting.items() if ref not in left_alone}
+        if kind is Kind.COMPANY:
+            self._maybe = examined.maybe()
+        if kind is Kind.DEAL:
+            self._hold_with_companies(rows, free - left_alone)
 
-    def _by_marker(self, kind: Kind, rows: Mapping[Ref, Mapping[str, Any]], free: set[Ref]) -> set[Ref]:
-        """Adopt records that carry a marker; gives those that the ladder must leave alone."""
+    def _hold_with_companies(self, rows: Mapping[Ref, Mapping[str, Any]], free: Collection[Ref]) -> None:
+        """Hold deals of companies that wait."""
+        for ref in free:
+            company = _company(ref.connection, rows[ref])
+            if ref not in self._of and company is not None and company in self.result.held:
+                self.result.held.setdefault(ref, f"its company {company} waits for a decision")
+
+    def _examine(self, kind: Kind, rows: Mapping[Ref, Mapping[str, Any]]) -> Examined:
+        records: list[AnyLinkable] = []
+        employers: dict[Ref, str] = {}
+        for ref, row in rows.items():
+            # Our own markers are followed before; to the ladder they would look like shared keys.
+            key = None if (row["key"] or "").startswith(f"{MARKER}:") else row["key"]
+            records.append(linkable(kind, row, self._company_of, self._names, key=key))
+            company = _company(ref.connection, row) if kind is not Kind.COMPANY else None
+            possible = self._maybe.get(company) if company is not None else None
+            if possible is not None:
+                employers[ref] = possible
+        return examine(kind, records, self._decided(kind), employers)
+
+    def _by_marker(self, kind: Kind, rows: Mapping[Ref, Mapping[str, Any]], free: set[Ref]) -> None:
+        """Adopt records that carry a marker."""
         spokes = {member.spoke: member for member in self._group.members.values()}
-        settled: set[Ref] = set()
         for ref in sorted(free):
             key = rows[ref]["key"] or ""
             if not key.startswith(f"{MARKER}:"):
                 continue
-            settled.add(ref)
             parts = key.split(":", 4)
             mine = len(parts) == 5 and parts[1] == self._group.group8 and parts[2] in spokes
             if not mine or parts[3] != kind:
@@ -115,7 +172,6 @@ class Matcher:
                 continue
             origin = Ref(spokes[parts[2]].connection, kind, parts[4])
             self._adopt(entity, ref, origin, known=origin in rows)
-        return settled
 
     def _adopt(self, entity: str, ref: Ref, origin: Ref, *, known: bool) -> None:
         if entity not in self._entities:
@@ -124,10 +180,23 @@ class Matcher:
                 self._link(entity, origin, "origin of a marker", rebuilt=True)
         self._link(entity, ref, "marker", rebuilt=True)
 
-    def _tie(self, kind: Kind, members: Sequence[Ref], found: Links, free: set[Ref]) -> None:
+    def _tie(
+        self,
+        kind: Kind,
+        members: Sequence[Ref],
+        found: Links,
+        free: Collection[Ref],
+        waiting: Mapping[Ref, str],
+    ) -> None:
         """Make one entity of a group of the ladder, or add its free records to the known one."""
         fresh = [ref for ref in members if ref in free and ref not in self._of]
         if not fresh:
+            return
+        doubt = next((waiting[ref] for ref in members if ref in waiting), None)
+        if doubt is not None:
+            # A record of a further CRM may belong here: linked without it, it would be created there.
+            for ref in fresh:
+                self.result.held.setdefault(ref, doubt)
             return
         entities = {self._of[ref][0] for ref in members if ref in self._of}
         if len(entities) > 1:
@@ -159,88 +228,32 @@ class Matcher:
         )
         self._note(ref, entity, status)
 
-    def _ladder(self, kind: Kind, rows: Mapping[Ref, Mapping[str, Any]]) -> Links:
-        decided = self._decided(kind)
-        records = [
-            self._linkable(kind, row)
-            for ref, row in rows.items()
-            if ref not in self.result.foreign and ref not in self.result.clones
-        ]
-        if kind is Kind.COMPANY:
-            return link_companies(records, decided)  # type: ignore[arg-type]
-        if kind is Kind.CONTACT:
-            return link_contacts(records, decided)  # type: ignore[arg-type]
-        return link_deals(records, decided)  # type: ignore[arg-type]
-
     def _decided(self, kind: Kind) -> Decided:
         groups: dict[str, list[Ref]] = defaultdict(list)
         for ref, (entity, status) in self._of.items():
             if ref.kind is kind and status is Status.LIVE:
                 groups[entity].append(ref)
-        said = list(decisions(self._db, kind))
-        together = [pair for *pair, verdict in said if verdict == "link"]
-        apart = frozenset(frozenset(pair) for *pair, verdict in said if verdict == "never")
-        return Decided([*(refs for refs in groups.values() if len(refs) > 1), *together], apart)
+        return combined([refs for refs in groups.values() if len(refs) > 1], recorded(self._db, kind))
 
     def _rows(self, kind: Kind) -> Iterator[Mapping[str, Any]]:
-        table = TABLES[kind]
-        names = _COLUMNS[kind]
-        query = sa.select(table.c.connection, table.c.id, *(table.c[name] for name in names)).where(
-            table.c.gone_at.is_(None),
-            table.c.archived.is_(False),
-            table.c.connection.in_(list(self._group.members)),
-        )
-        found = self._db.execution_options(yield_per=_ROWS_AT_ONCE).execute(query).mappings()
-        for row in map(dict, found):
+        for row in read_rows(self._db, kind, self._group.members):
             member = self._group.members[row["connection"]]
             if kind is not Kind.DEAL or member.scope.holds(row, member.codec.owners):
                 yield row
 
-    def _linkable(
-        self, kind: Kind, row: Mapping[str, Any]
-    ) -> LinkableCompany | LinkableContact | LinkableDeal:
-        ref = Ref(row["connection"], kind, row["id"])
-        # Our own markers are followed before; to the ladder they would look like shared keys.
-        key = None if (row["key"] or "").startswith(f"{MARKER}:") else row["key"]
-        if kind is Kind.COMPANY:
-            return LinkableCompany(
-                ref, row["name"], row["domain"], row["tax_id"], tuple(row["phones"]), row["city"], key
-            )
-        if kind is Kind.CONTACT:
-            return LinkableContact(ref, row["name"], tuple(row["emails"]), tuple(row["phones"]), key)
-        return LinkableDeal(
-            ref,
-            row["name"],
-            row["amount"],
-            row["currency"],
-            self._company(ref.connection, row["companies"]),
-            row["expected_close"],
-            key,
-        )
-
-    def _company(self, connection: str, companies: Sequence[str]) -> str | None:
-        if not companies:
-            return None
-        found = self._of.get(Ref(connection, Kind.COMPANY, companies[0]))
+    def _company_of(self, connection: str, native: str) -> str | None:
+        found = self._of.get(Ref(connection, Kind.COMPANY, native))
         return found[0] if found is not None else None
 
-
-def decisions(db: sa.Connection, kind: Kind) -> Iterator[tuple[Ref, Ref, str]]:
-    """What people decided about pairs of records: (one, other, `link` or `never`)."""
-    table = tables.decisions
-    for row in db.execute(sa.select(table).where(table.c.kind == kind.value).order_by(table.c.at)):
-        yield (
-            Ref(row.one_connection, kind, row.one),
-            Ref(row.other_connection, kind, row.other),
-            row.verdict,
+    def _company_names(self) -> dict[Ref, str]:
+        table = schema.companies
+        query = sa.select(table.c.connection, table.c.id, table.c.name).where(
+            table.c.connection.in_(list(self._group.members))
         )
+        found = self._db.execution_options(yield_per=5000).execute(query)
+        return {Ref(row.connection, Kind.COMPANY, row.id): row.name for row in found}
 
 
-_COLUMNS: dict[Kind, tuple[str, ...]] = {
-    Kind.COMPANY: ("name", "domain", "tax_id", "phones", "city", "key"),
-    Kind.CONTACT: ("name", "emails", "phones", "key"),
-    Kind.DEAL: (
-        "name", "amount", "currency", "companies", "expected_close", "key", "archived", "pipeline_id",
-        "owner_id", "created_at", "custom",
-    ),
-}  # fmt: skip
+def _company(connection: str, row: Mapping[str, Any]) -> Ref | None:
+    """The primary company of a stored contact or deal."""
+    return Ref(connection, Kind.COMPANY, row["companies"][0]) if row["companies"] else None

@@ -204,20 +204,25 @@ class Planner:
     def _block(self, basis: Basis) -> None:
         """Hold children without parents, and put the writes in order."""
         planned = {op.target for op in basis.out.ops}
+        parked = {(one.connection, one.entity) for one in basis.out.held if one.kind == "parked"}
         ops: list[Op] = []
-        for op in basis.out.ops:
-            lacking = any(
-                (parent, op.connection) not in self._group.directory.native_of
-                and (op.connection, parent) not in planned
+        for op in sorted(basis.out.ops, key=_order):
+            lacking = [
+                (op.connection, parent)
                 for parent in op.parents
-            )
-            if lacking:
-                basis.hold(
-                    "blocked", op.connection, op.entity, op.label, None,
-                    "a company or person that it needs is not there yet",
-                )  # fmt: skip
-            else:
+                if (parent, op.connection) not in self._group.directory.native_of
+                and (op.connection, parent) not in planned
+            ]
+            if not lacking:
                 ops.append(op)
+                continue
+            # What is only looked up comes by itself; anything else waits for a person.
+            kind = "parked" if parked.issuperset(lacking) else "blocked"
+            reason = "a company or person that it needs is not there yet"
+            basis.hold(kind, op.connection, op.entity, op.label, None, reason)
+            planned.discard(op.target)
+            if kind == "parked":
+                parked.add(op.target)
         basis.out.ops = sorted(ops, key=_order)
 
     def _guard(self, basis: Basis) -> None:

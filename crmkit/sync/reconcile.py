@@ -191,7 +191,6 @@ def merge(hub: Hub, origin: str, sides: Sequence[Side], context: FieldContext) -
     sides = sorted(sides, key=lambda side: side.connection)
     merged = Merged(hub, origin)
     contenders: list[Side] = []
-    hub_contends = False
     for side in sides:
         row = _row(side, hub, origin, context)
         merged.rows[side.connection] = row
@@ -202,11 +201,10 @@ def merge(hub: Hub, origin: str, sides: Sequence[Side], context: FieldContext) -
             merged.bases[side.connection] = Base(side.native, side.value)
         elif row in _CONTENDING:
             contenders.append(side)
-            hub_contends |= row in (Row.CONFLICT, Row.UNKNOWN) and hub is not NOTHING
     if context.is_set:
         contenders = _merge_elements(merged, contenders, context)
     if contenders:
-        _settle(merged, contenders, sides, hub_contends, context)
+        _settle(merged, contenders, sides, context)
     _local_edits(merged, sides, context)
     if context.frozen and merged.conflict is None and merged.changed:
         merged.conflict = Conflict(context.name, _candidates(sides), "waits for a person")
@@ -220,6 +218,8 @@ def merge(hub: Hub, origin: str, sides: Sequence[Side], context: FieldContext) -
 
 
 _CONTENDING = frozenset({Row.AMBIGUOUS, Row.REMOTE, Row.OWN, Row.CONFLICT, Row.UNKNOWN})
+# Edits by somebody who saw the hub's value: it does not stand against them, nor for them.
+_AFTER_HUB = frozenset({Row.AMBIGUOUS, Row.REMOTE, Row.OWN})
 
 
 def _row(side: Side, hub: Hub, origin: str, context: FieldContext) -> Row:
@@ -227,7 +227,8 @@ def _row(side: Side, hub: Hub, origin: str, context: FieldContext) -> Row:
     if isinstance(side.value, Unmapped):
         return Row.UNMAPPED
     projected = NOTHING if hub is NOTHING else context.project(side.connection, hub, side.native)
-    agrees = side.value == projected
+    # What a CRM holds it may be unable to write, for example an owner who left.
+    agrees = side.value in (hub, projected)
     if side.base is None:
         return Row.AGREE if agrees else (Row.UNKNOWN if side.imports else Row.LOCAL)
     if side.native == side.base.native or side.value == side.base_value:
@@ -240,7 +241,7 @@ def _row(side: Side, hub: Hub, origin: str, context: FieldContext) -> Row:
         return Row.LOCAL
     if side.sent:
         return Row.AMBIGUOUS
-    if projected == side.base.stood:
+    if side.base.stood in (hub, projected):
         return Row.REMOTE
     if origin == side.connection:
         return Row.OWN
@@ -274,18 +275,18 @@ def _settle(
     merged: Merged,
     contenders: Sequence[Side],
     sides: Sequence[Side],
-    hub_contends: bool,
     context: FieldContext,
 ) -> None:
     """Decide between the members that want the hub to change."""
     candidates = list(_candidates(contenders))
-    if hub_contends:
+    superseded = any(merged.rows[side.connection] in _AFTER_HUB for side in contenders)
+    if merged.hub is not NOTHING and not superseded:
         candidates.append(_hub_candidate(merged, sides))
     winner = _winner(candidates, context)
     if winner is None:
         merged.conflict = Conflict(context.name, tuple(candidates))
         return
-    if _oscillates(winner.value, context):
+    if winner.value != merged.hub and _oscillates(winner.value, context):
         merged.conflict = Conflict(
             context.name, tuple(candidates), "the value keeps going back and forth: two automations disagree"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -58,10 +58,17 @@ class Recoverer:
         lease: The group's lease.
         clock: Where time comes from.
         available: Members that can be reached in this run.
+        ended_at: When the run before this one had ended at the latest.
     """
 
     def __init__(
-        self, group: Group, state: State, lease: Lease, clock: Clock, available: Sequence[str]
+        self,
+        group: Group,
+        state: State,
+        lease: Lease,
+        clock: Clock,
+        available: Sequence[str],
+        ended_at: datetime,
     ) -> None:
         self._group = group
         self._hub = group.hub
@@ -69,12 +76,12 @@ class Recoverer:
         self._lease = lease
         self._clock = clock
         self._available = available
+        self._ended_at = ended_at
         self.result = Recovery()
 
     def run(self) -> Recovery:
         """Look up every write whose wait is over, and read doubtful rows again."""
-        with self._state.read() as db:
-            entries = self._hub.intents(db)
+        entries = self._open_intents()
         ready: dict[tuple[str, Act, Kind], list[JournalEntry]] = defaultdict(list)
         for entry in entries:
             if entry.connection in self._available and self._due(entry):
@@ -93,12 +100,30 @@ class Recoverer:
             self._confirm(self._group.members[connection], entries)
         return self.result
 
+    def _open_intents(self) -> list[JournalEntry]:
+        """Writes whose outcome is not known; those of a run that was killed are dated to its end.
+
+        An intent is written down before a whole batch; its request may have left much later.
+        """
+        with self._state.read() as db:
+            entries = self._hub.intents(db)
+        killed = [entry for entry in entries if entry.state is Intent.SENT]
+        if not killed:
+            return entries
+        with self._state.write() as db:
+            self._lease.guard(db)
+            for entry in killed:
+                at = max(entry.sent_at, self._ended_at)
+                self._hub.journal_end(db, entry.id, Intent.UNKNOWN, at, reason="the run was stopped")
+            return self._hub.intents(db)
+
     def _due(self, entry: JournalEntry) -> bool:
         """Whether the request can no longer be executed behind our back."""
+        since = max(entry.sent_at, entry.ended_at or entry.sent_at)
         wait = self._group.settings.in_flight_seconds
         if entry.act == Act.CREATE:
             wait += self._group.members[entry.connection].connector.capabilities.find_lag_seconds
-        return self._clock.now() >= entry.sent_at + timedelta(seconds=wait)
+        return self._clock.now() >= since + timedelta(seconds=wait)
 
     def _creates(self, member: Member, kind: Kind, entries: Sequence[JournalEntry]) -> None:
         lookups = [
@@ -132,7 +157,12 @@ class Recoverer:
         bases = {name: Base(native, stood) for name, (native, stood) in entry.sent.items()}
         known = self._hub.links_to(db, ref.connection, ref.kind, [ref.id]).get(ref.id)
         if known is None:
-            link = Link(entry.entity, ref.connection, ref.kind, ref.id, Status.LIVE, bases, evidence=CREATED)
+            taken = any(
+                link.connection == ref.connection and link.status is Status.LIVE
+                for link in self._hub.links_of(db, [entry.entity])[entry.entity]
+            )
+            status = Status.CLONE if taken else Status.LIVE
+            link = Link(entry.entity, ref.connection, ref.kind, ref.id, status, bases, evidence=CREATED)
             self._hub.put_links(db, [link])
         self._end(db, entry, Intent.ACKED, "found by its key", ref.id)
         if record is not None:
@@ -203,12 +233,13 @@ class Recoverer:
                     self._keep(db, record)
 
     def _doubtful(self, db: sa.Connection, member: Member, parked: set[str]) -> set[str]:
+        """Records with a change that nobody has merged yet and that the list may show wrongly."""
         changes, deals, links = tables.changes.c, TABLES[Kind.DEAL].c, tables.links.c
         position = self._hub.positions(db).get((member.connection, Kind.DEAL))
         if position is None:
             return set()
         query = (
-            sa.select(deals.id)
+            sa.select(deals.id, deals.version, deals.observed_at, links.version, links.written_at)
             .distinct()
             .select_from(
                 tables.changes.join(
@@ -228,13 +259,18 @@ class Recoverer:
                 changes.number > position,
                 links.sync == self._group.name,
                 deals.gone_at.is_(None),
-                sa.or_(
-                    sa.and_(deals.version <= links.version, deals.observed_at > links.written_at),
-                    deals.id.in_(sorted(parked)[:400]),
-                ),
             )
         )
-        return set(db.execute(query).scalars())
+        capabilities = member.connector.capabilities
+        lag = timedelta(seconds=capabilities.search_lag_seconds + capabilities.version_seconds)
+        found: set[str] = set()
+        for native, version, observed_at, ours, written_at in db.execute(query):
+            listed = written_at is not None and observed_at > written_at
+            # Our own write shows what it left behind; only what was listed after it is in doubt.
+            older = ours is None or version is None or version <= ours
+            if native in parked or (listed and (older or observed_at <= written_at + lag)):
+                found.add(native)
+        return found
 
     def _keep(self, db: sa.Connection, record: AnyRecord) -> None:
         cursors = schema.cursors

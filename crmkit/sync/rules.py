@@ -88,7 +88,7 @@ def greatest(candidates: Sequence[Candidate], setting: Setting) -> Candidate | N
 def least(candidates: Sequence[Candidate], setting: Setting) -> Candidate | None:
     """The smallest value; an empty one never wins over another."""
     filled = [one for one in candidates if one.value is not None]
-    return _extreme(filled or candidates, setting, largest=False)
+    return _extreme(filled, setting, largest=False) if filled else priority(candidates, setting)
 
 
 def furthest_stage(candidates: Sequence[Candidate], setting: Setting) -> Candidate | None:

@@ -15,13 +15,14 @@ from crmkit.errors import CredentialsError, GuardTripped, Interrupted, StalePlan
 from crmkit.mapping.fields import Plain
 from crmkit.model import DealContact, Kind, Ref
 from crmkit.sync import schema
-from crmkit.sync.apply import Applier, Tally
+from crmkit.sync.apply import LEFT_ALONE, Applier
 from crmkit.sync.commit import commit, generation, young
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group
 from crmkit.sync.guard import unconfirmed
 from crmkit.sync.hub import Intent
 from crmkit.sync.lease import Lease, hold
+from crmkit.sync.outcomes import Tally
 from crmkit.sync.plan import (
     PASSING,
     QUIET,
@@ -83,7 +84,8 @@ class SyncResult:
         if any(isinstance(error, CredentialsError) for error in errors):
             return CredentialsError.exit_code
         passing = any(one.kind in PASSING for one in self.held)
-        partly = any(self.count(name) for name in ("unknown", "unsent", "blocked", "stale"))
+        partly = any(self.count(name) for name in ("unknown", "unsent", "blocked"))
+        partly = partly or any(tally.moved for tally in self.tallies.values())
         if errors or passing or partly or self.unavailable or self.recovery.waiting:
             return 5
         return 4 if self.waiting or self.count("refused") else 0
@@ -114,11 +116,19 @@ class SyncRun:
         self.clock = clock
         self._offsets = offsets or {}
         self._unavailable = unavailable or {}
+        self._last_ended_at = clock.now()
 
     @contextmanager
     def lease(self) -> Iterator[Lease]:
         """Hold the group's lease: one run at a time."""
-        with hold(self.state, f"sync:{self.group.name}", self.clock.now) as lease:
+        name = f"sync:{self.group.name}"
+        table = schema.leases
+        with self.state.read() as db:
+            expired = db.execute(sa.select(table.c.expires_at).where(table.c.name == name)).scalar()
+        # A run that was killed had not outlived its lease, nor this moment.
+        now = self.clock.now()
+        self._last_ended_at = min(expired, now) if expired is not None else now
+        with hold(self.state, name, self.clock.now) as lease:
             yield lease
 
     def plan(self) -> tuple[Computed, PlanFile]:
@@ -182,10 +192,11 @@ class SyncRun:
             for turn in range(ROUNDS):
                 found = self._compute(result.recovery)
                 self._check_guards(found.guards, confirmed or {})
-                again = self._carry_out(found, lease, result)
+                again = self._carry_out(found, lease, result, turn)
                 result.recovery.settling.clear()
                 if not again or turn == ROUNDS - 1:
                     break
+                _look_again(result)
             result.held = found.held
         return result
 
@@ -212,7 +223,7 @@ class SyncRun:
         """Take a run back, as `plan_undo` found it can be."""
         result = SyncResult(self.group.name)
         with self.lease() as lease, self._numbered("undo", result):
-            self._execute(planned_undo.ops, lease, result)
+            self._execute(planned_undo.ops, lease, result, undoing=True)
             with self.state.write() as db:
                 lease.guard(db)
                 for entry in self.group.hub.intents(db, run=result.run):
@@ -237,7 +248,7 @@ class SyncRun:
 
     def _recover(self, lease: Lease) -> Recovery:
         available = [name for name in self.group.members if name not in self._unavailable]
-        return Recoverer(self.group, self.state, lease, self.clock, available).run()
+        return Recoverer(self.group, self.state, lease, self.clock, available, self._last_ended_at).run()
 
     def _compute(self, recovery: Recovery) -> Computed:
         found = Planner(self.group, self.state, self.clock.now(), recovery.settling).compute()
@@ -265,25 +276,35 @@ class SyncRun:
                 f"add {flags}",
             )
 
-    def _carry_out(self, found: Computed, lease: Lease, result: SyncResult) -> bool:
+    def _carry_out(self, found: Computed, lease: Lease, result: SyncResult, turn: int = 0) -> bool:
         """Remember and write; whether another round may find more to do."""
         with self.state.read() as db:
             is_young = young(self.group, db, self.clock.now(), self._young_seconds())
         commit(self.group, self.state, lease, found, result.run, self.clock.now(), result.recovery.landed)
         result.recovery.landed.clear()
-        before = sum(result.count(name) for name in ("stale", "adopted"))
-        self._execute(found.ops, lease, result, is_young=is_young)
-        return sum(result.count(name) for name in ("stale", "adopted")) > before
+        self._execute(found.ops, lease, result, turn=turn, is_young=is_young)
+        return any(tally.moved for tally in result.tallies.values())
 
-    def _execute(self, ops: Sequence[Op], lease: Lease, result: SyncResult, *, is_young: bool = True) -> None:
+    def _execute(
+        self,
+        ops: Sequence[Op],
+        lease: Lease,
+        result: SyncResult,
+        *,
+        turn: int = 0,
+        is_young: bool = True,
+        undoing: bool = False,
+    ) -> None:
         applier = Applier(
-            self.group, self.state, lease, self.clock, result.run, offsets=self._offsets, young=is_young
-        )
+            self.group, self.state, lease, self.clock, result.run, turn=turn, offsets=self._offsets,
+            young=is_young, undoing=undoing,
+        )  # fmt: skip
         result.writes += len(ops)
         for connection, tally in applier.execute(ops).items():
             known = result.tallies.setdefault(connection, Tally())
             known.total += tally.total
             known.counts.update(tally.counts)
+            known.moved |= tally.moved
             known.notes += tally.notes
             known.error = known.error or tally.error
 
@@ -353,6 +374,16 @@ def _skeleton(op: Op) -> Change:
     if op.kind is Kind.CONTACT and "companies" in op.payload:
         values["companies"] = ("x",)
     return Change(op.id, op.act, op.kind, ref, values, op.marker)
+
+
+def _look_again(result: SyncResult) -> None:
+    """What moved under the first round is planned again by the second, which tells what became of it."""
+    for tally in result.tallies.values():
+        stale = tally.counts.pop("stale", 0)
+        tally.total -= stale
+        result.writes -= stale
+        tally.moved.clear()
+        tally.notes = [note for note in tally.notes if not note.endswith(LEFT_ALONE)]
 
 
 def latest_run(state: State, sync: str) -> int | None:

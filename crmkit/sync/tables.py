@@ -62,6 +62,13 @@ entities = sa.Table(
     _text("hub", nullable=False),
 )
 
+sa.Index(
+    "merged_entities",
+    entities.c.sync,
+    sqlite_where=entities.c.status == "merged",
+    postgresql_where=entities.c.status == "merged",
+)
+
 links = sa.Table(
     "links",
     metadata,
@@ -81,6 +88,12 @@ links = sa.Table(
     _text("evidence", nullable=False),
     # Whether the base was lost with the state and rebuilt: never deleted unasked.
     sa.Column("rebuilt", sa.Boolean, nullable=False),
+)
+sa.Index(
+    "clone_links",
+    links.c.sync,
+    sqlite_where=links.c.status == "clone",
+    postgresql_where=links.c.status == "clone",
 )
 sa.Index("links_by_entity", links.c.sync, links.c.entity)
 sa.Index(

@@ -16,7 +16,7 @@ from crmkit.errors import UsageError
 from crmkit.model import Kind
 from crmkit.sync import schema
 from crmkit.sync.group import Group
-from crmkit.sync.hub import Intent, JournalEntry, Link, Status, encode
+from crmkit.sync.hub import Entity, Intent, JournalEntry, Link, Status, encode
 from crmkit.sync.plan import FieldChange, Op, op_id
 from crmkit.sync.state import State
 
@@ -53,6 +53,7 @@ def plan_undo(group: Group, state: State, run: int) -> Undo:
                     db, entry.connection, entry.kind, [entry.native_id]
                 ).items():
                     links[entry.connection, entry.kind, native] = link
+        entities = group.hub.entities(db, {entry.entity for entry in entries})
         found = Undo()
         gone = {entry.native_id for entry in entries if entry.act == Act.CREATE}
         for entry in reversed(entries):
@@ -62,7 +63,7 @@ def plan_undo(group: Group, state: State, run: int) -> Undo:
                     f"{entry.kind} {entry.native_id} in {entry.connection}: other deals name it by now"
                 )
             else:
-                _take_back(group, entry, links, found)
+                _take_back(entry, entities.get(entry.entity), links, found)
     found.ops.sort(key=lambda op: (op.act is Act.DELETE, op.kind is Kind.COMPANY, op.kind is Kind.CONTACT))
     return found
 
@@ -80,7 +81,7 @@ def _used(db: sa.Connection, entry: JournalEntry, gone: set[str | None]) -> bool
 
 
 def _take_back(
-    group: Group, entry: JournalEntry, links: dict[tuple[str, Kind, str], Link], found: Undo
+    entry: JournalEntry, entity: Entity | None, links: dict[tuple[str, Kind, str], Link], found: Undo
 ) -> None:
     where = f"{entry.kind} {entry.native_id or entry.entity} in {entry.connection}"
     if entry.undone_by is not None:
@@ -100,16 +101,23 @@ def _take_back(
     if entry.act == Act.CREATE and entry.kind is not Kind.DEAL and link.version is None:
         found.impossible.append(f"{where}: the CRM does not tell whether somebody edited it since")
         return
-    op = _remove(group, entry, link) if entry.act == Act.CREATE else _restore(entry)
-    op = replace(op, id=op_id(f"undo:{group.name}:{entry.id}", op))
+    if entry.act == Act.CREATE and entity is not None:
+        edited = sorted(name for name, one in entity.hub.items() if one.origin == entry.connection)
+        if edited:
+            found.impossible.append(f"{where}: {', '.join(edited)} was edited there since")
+            return
+    op = _remove(entry, link) if entry.act == Act.CREATE else _restore(entry)
+    op = replace(op, id=op_id(f"undo:{entry.id}", op))
     found.ops.append(op)
     found.entries[op.id] = entry.id
 
 
-def _remove(group: Group, entry: JournalEntry, link: Link) -> Op:
-    """Delete what was created, if it still holds exactly what was sent."""
+def _remove(entry: JournalEntry, link: Link) -> Op:
+    """Delete what was created, if it still holds exactly what was sent, and nothing new elsewhere."""
+    others = {name: (base.native, None) for name, base in link.bases.items()}
     fields = tuple(
-        FieldChange(name, native, stood, None, "undo") for name, (native, stood) in entry.sent.items()
+        FieldChange(name, native, stood, None, "undo")
+        for name, (native, stood) in sorted({**others, **entry.sent}.items())
     )
     # Companies and people are compared by their version: their fields are not kept in step.
     payload = {} if entry.kind is Kind.DEAL else {"version": link.version}

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crmkit.model import Kind, Ref
+from crmkit.sync.ladder import WORN_OUT
 from crmkit.sync.link import (
+    Decided,
     LinkableCompany,
     LinkableContact,
     LinkableDeal,
@@ -35,6 +37,10 @@ def deal(connection: str, native: str, **values: Any) -> LinkableDeal:
         "expected_close": date(2026, 12, 31),
     }
     return LinkableDeal(Ref(connection, Kind.DEAL, native), **{**fields, **values})
+
+
+def waiting(links: Links) -> set[str]:
+    return {f"{ref.connection}{ref.id}" for one in links.ambiguous for ref in one.waiting}
 
 
 def groups(links: Links) -> set[frozenset[str]]:
@@ -165,6 +171,127 @@ def test_two_equal_deals_on_one_side_are_left_to_a_person() -> None:
     assert links.ambiguous
 
 
+def test_who_may_be_one_of_several_waits_with_them() -> None:
+    links = link_deals([deal("a", "1"), deal("a", "2"), deal("b", "3")])
+    assert waiting(links) == {"a1", "a2", "b3"}
+    assert {tuple(sorted(ref.id for ref in pair)) for one in links.ambiguous for pair in one.pairs} == {
+        ("1", "3"),
+        ("2", "3"),
+    }
+
+
+def test_a_duplicate_of_a_linked_company_waits_alone() -> None:
+    links = link_companies(
+        [
+            company("a", "1", "Acme", domain="acme.com", city="Bonn"),
+            company("a", "2", "Acme Shop", domain="acme.com", city="Bonn"),
+            company("b", "3", "Acme", domain="acme.com", city="Bonn"),
+        ]
+    )
+    assert waiting(links) == {"a2"}
+
+
+def test_a_second_deal_like_a_linked_one_does_not_wait() -> None:
+    links = link_deals([deal("a", "1", key="k"), deal("a", "2"), deal("b", "3", key="k")])
+    assert groups(links) == {frozenset({"a1", "b3"})}
+    assert waiting(links) == set()
+
+
+def test_another_branch_of_a_linked_chain_does_not_wait() -> None:
+    links = link_companies(
+        [
+            company("a", "1", "Cafe Uno", domain="uno.com", city="Bonn"),
+            company("a", "2", "Cafe Uno", domain="uno.com", city="Rom"),
+            company("b", "3", "Cafe Uno", domain="uno.com", city="Bonn"),
+        ]
+    )
+    assert (groups(links), waiting(links)) == ({frozenset({"a1", "b3"})}, set())
+
+
+def test_companies_that_share_a_switchboard_are_not_one() -> None:
+    links = link_companies(
+        [
+            company("a", "1", "Acme Tools", phones=("022112345678",)),
+            company("b", "2", "Bolt", phones=("022112345678",)),
+        ]
+    )
+    assert (links.group_of, links.ambiguous) == ({}, [])
+
+
+def test_two_domains_speak_against_a_shared_phone() -> None:
+    links = link_companies(
+        [
+            company("a", "1", "Acme", domain="acme.com", phones=("022112345678",)),
+            company("b", "2", "Acme", domain="acme.org", phones=("022112345678",)),
+        ]
+    )
+    assert links.group_of == {}
+
+
+def test_two_tax_ids_speak_against_a_shared_domain() -> None:
+    links = link_companies(
+        [
+            company("a", "1", domain="acme.com", tax_id="DE111111"),
+            company("b", "2", domain="acme.com", tax_id="DE222222"),
+        ]
+    )
+    assert links.group_of == {}
+
+
+def test_a_domain_of_very_many_companies_is_left_aside_and_counted() -> None:
+    crowd = [company("a", str(at), domain="facebook.com") for at in range(WORN_OUT + 1)]
+    links = link_companies([*crowd, company("b", "x", domain="facebook.com")])
+    assert (links.group_of, links.ambiguous, links.worn_out) == ({}, [], {"domain": 1})
+
+
+def test_a_persons_word_links_what_no_key_does() -> None:
+    one, other = company("a", "1", "Acme"), company("b", "2", "Zeta")
+    links = link_companies([one, other], Decided(together=[(one.ref, other.ref)]))
+    assert (groups(links), set(links.evidence.values())) == ({frozenset({"a1", "b2"})}, {"decided"})
+
+
+def test_who_was_told_apart_is_not_linked_by_any_key() -> None:
+    one, other = company("a", "1", domain="acme.com"), company("b", "2", domain="acme.com")
+    links = link_companies([one, other], Decided(apart=frozenset({frozenset({one.ref, other.ref})})))
+    assert (links.group_of, links.ambiguous) == ({}, [])
+
+
+def test_telling_one_of_two_apart_leaves_the_other_to_its_key() -> None:
+    records = [
+        company(side, side + str(at), domain="acme.com") for side, at in (("a", 1), ("a", 2), ("b", 3))
+    ]
+    links = link_companies(records, Decided(apart=frozenset({frozenset({records[1].ref, records[2].ref})})))
+    assert (groups(links), waiting(links)) == ({frozenset({"aa1", "bb3"})}, set())
+
+
+def test_telling_apart_holds_for_everything_linked_to_the_two() -> None:
+    one, other, third = (company(side, side, domain=f"{side}.com") for side in "abc")
+    links = link_companies(
+        [one, other, LinkableCompany(third.ref, "", domain="b.com")],
+        Decided(together=[(one.ref, other.ref)], apart=frozenset({frozenset({one.ref, third.ref})})),
+    )
+    assert groups(links) == {frozenset({"aa", "bb"})}
+
+
+def test_deals_that_differ_a_little_in_amount_and_date_link_by_their_name() -> None:
+    one = deal("a", "1", name="Acme GmbH – Renewal 2027", company_name="Acme GmbH")
+    moved = {"amount": Decimal(1010), "expected_close": date(2027, 1, 2)}
+    assert groups(link_deals([one, deal("b", "2", name="Renewal 2027 (ACME)", company_name="ACME", **moved)]))
+    assert not groups(
+        link_deals([one, deal("b", "2", name="Pilot 2027 (ACME)", company_name="ACME", **moved)])
+    )
+
+
+def test_last_years_renewal_is_not_this_years() -> None:
+    links = link_deals(
+        [
+            deal("a", "1", name="Renewal 2026", expected_close=date(2025, 12, 31)),
+            deal("b", "2", name="Renewal 2027"),
+        ]
+    )
+    assert links.group_of == {}
+
+
 records = st.lists(
     st.builds(
         company,
@@ -191,3 +318,32 @@ def test_a_group_never_holds_two_records_of_one_crm(companies: list[LinkableComp
 def test_the_order_of_records_changes_nothing(companies: list[LinkableCompany]) -> None:
     results = [link_companies(list(order)).group_of for order in permutations(companies)]
     assert all(result == results[0] for result in results)
+
+
+pairs_apart = st.lists(
+    st.tuples(st.sampled_from(range(9)), st.sampled_from(range(9))).filter(lambda pair: pair[0] != pair[1]),
+    max_size=4,
+)
+
+
+@given(records, pairs_apart)
+def test_a_group_never_holds_what_was_told_apart(
+    companies: list[LinkableCompany], told: list[tuple[int, int]]
+) -> None:
+    apart = frozenset(
+        frozenset((companies[one].ref, companies[other].ref))
+        for one, other in told
+        if max(one, other) < len(companies)
+    )
+    for refs in link_companies(companies, Decided(apart=apart)).members().values():
+        assert not any(pair <= set(refs) for pair in apart)
+
+
+@given(records)
+def test_who_waits_could_be_linked_or_is_a_duplicate(companies: list[LinkableCompany]) -> None:
+    links = link_companies(companies)
+    for one in links.ambiguous:
+        assert set(one.refs) <= set(one.waiting)
+        for left, right in one.pairs:
+            assert left.connection != right.connection
+            assert links.group_of.get(left, left) != links.group_of.get(right, right)

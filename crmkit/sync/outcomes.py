@@ -1,0 +1,345 @@
+"""What became of writes: journal, links, agreements and the local copy, in one transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from crmkit.connectors.clock import Clock
+from crmkit.connectors.writing import Act, Result, Written
+from crmkit.errors import CrmkitError
+from crmkit.mapping.fields import Unmapped
+from crmkit.model import AnyRecord, Kind, Ref
+from crmkit.sync import schema
+from crmkit.sync.group import Group, Member
+from crmkit.sync.hub import CREATED, DELETED, UNDONE, Intent, Link, Refusal, Status
+from crmkit.sync.lease import Lease
+from crmkit.sync.plan import Op, payload_digest
+from crmkit.sync.ready import Ready
+from crmkit.sync.reconcile import NOTHING, Base
+from crmkit.sync.results import after_write
+from crmkit.sync.state import State
+from crmkit.sync.store import Batch, Store
+
+BREAKER_LOOKS_AT = 20
+_KEPT_ITS_OWN = "the CRM took the write, but kept its own value"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one member's writes.
+
+    Attributes:
+        total: How many are planned.
+        counts: By outcome: created, updated, deleted, adopted, agreed, stale, refused,
+            unknown, unsent, blocked.
+        moved: Entities whose record changed between plan and write, so that something is still due.
+        notes: What a person should know, one line each.
+        error: What ended this member's part early.
+        recent: Whether the last writes failed without a verdict.
+    """
+
+    total: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    moved: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    error: CrmkitError | None = None
+    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=BREAKER_LOOKS_AT))
+
+    @property
+    def done(self) -> int:
+        """How many have an outcome."""
+        return sum(self.counts.values())
+
+
+class Outcomes:
+    """Stores what became of writes.
+
+    Args:
+        group: The sync group.
+        state: The open store.
+        lease: The group's lease; every transaction is guarded by it.
+        clock: Where time comes from.
+        undoing: Whether the writes take an earlier run back.
+    """
+
+    def __init__(self, group: Group, state: State, lease: Lease, clock: Clock, *, undoing: bool) -> None:
+        self._group = group
+        self._hub = group.hub
+        self._state = state
+        self._lease = lease
+        self._clock = clock
+        self._undoing = undoing
+        self._directory_lock = threading.Lock()
+        self._stores = {connection: Store(state.engine.dialect, connection) for connection in group.members}
+        self.tallies = {connection: Tally() for connection in group.members}
+
+    def note(self, member: Member, outcomes: Sequence[tuple[Ready, Written]]) -> None:
+        """Store what became of writes, in one transaction."""
+        read = self._read_back(member, outcomes)
+        tally = self.tallies[member.connection]
+        names: list[str] = []
+        with self._state.write() as db:
+            self._lease.guard(db)
+            for ready, outcome in outcomes:
+                names.append(self._store(db, member, ready, outcome, read.get(outcome.id)))
+        for (ready, _), name in zip(outcomes, names, strict=True):
+            tally.counts[name] += 1
+            tally.recent.append(name in ("unknown", "unsent"))
+            if name in ("stale", "adopted"):
+                tally.moved.add(ready.op.entity)
+
+    def agree(self, member: Member, one: Ready) -> None:
+        """Nothing to write: the CRM holds the wanted values already."""
+        with self._state.write() as db:
+            self._lease.guard(db)
+            self._settle(db, one.op, one.agreed, None)
+            if one.before is not None:
+                self._keep(db, member.connection, one.op.kind, [one.before])
+        self.tallies[member.connection].counts["agreed"] += 1
+
+    def keep(self, member: Member, kind: Kind, records: Sequence[AnyRecord]) -> None:
+        """Put records that were read again into the local copy, as a pull would."""
+        with self._state.write() as db:
+            self._lease.guard(db)
+            self._keep(db, member.connection, kind, records)
+
+    def found(self, op: Op, ref: Ref) -> None:
+        """Link a record that was there already."""
+        with self._state.write() as db:
+            self._lease.guard(db)
+            self._adopt(db, op, ref)
+        tally = self.tallies[op.connection]
+        tally.counts["adopted"] += 1
+        tally.moved.add(op.entity)
+
+    def gone(self, op: Op) -> None:
+        """A record that was to be deleted is not there any more."""
+        with self._state.write() as db:
+            self._lease.guard(db)
+            self._bury(db, op)
+        self.tallies[op.connection].counts["deleted"] += 1
+
+    def _read_back(self, member: Member, outcomes: Sequence[tuple[Ready, Written]]) -> dict[str, AnyRecord]:
+        """Created deals as they are now, where the answer did not show them.
+
+        Fields that were not sent have got values of the CRM's own; those that were sent are
+        never taken from here, as a user may have edited them by now.
+        """
+        unseen = {
+            outcome.ref: outcome.id
+            for ready, outcome in outcomes
+            if outcome.result is Result.DONE
+            and outcome.record is None
+            and outcome.ref is not None
+            and ready.op.act is Act.CREATE
+            and ready.op.kind is Kind.DEAL
+            and len(ready.entry.sent) < len(self._group.fields)
+        }
+        if not unseen:
+            return {}
+        try:
+            records = member.connector.get(list(unseen))
+        except CrmkitError as error:
+            self.tallies[member.connection].notes.append(f"could not be read after it was created: {error}")
+            return {}
+        return {unseen[record.ref]: record for record in records if record.ref in unseen}
+
+    def _store(
+        self, db: sa.Connection, member: Member, ready: Ready, outcome: Written, read: AnyRecord | None
+    ) -> str:
+        """Store one outcome; its name."""
+        op = ready.op
+
+        def end(state: Intent, reason: str | None = None, native_id: str | None = None) -> None:
+            now = self._clock.now()
+            self._hub.journal_end(db, ready.entry.id, state, now, native_id=native_id, reason=reason)
+
+        match outcome.result:
+            case Result.DONE:
+                return self._done(db, member, ready, outcome, read)
+            case Result.EXISTS if outcome.ref is not None:
+                end(Intent.FAILED, "it was there already", outcome.ref.id)
+                return "adopted" if self._adopt(db, op, outcome.ref) else "refused"
+            case Result.UNKNOWN:
+                end(Intent.UNKNOWN, outcome.reason)
+                return "unknown"
+            case Result.UNSENT:
+                end(Intent.DROPPED, outcome.reason)
+                return "unsent"
+            case Result.GONE if op.act is Act.DELETE:
+                end(Intent.ACKED)
+                self._bury(db, op)
+                return "deleted"
+            case Result.STALE | Result.GONE:
+                end(Intent.FAILED, outcome.reason or "stale")
+                return "stale"
+            case _:
+                end(Intent.FAILED, outcome.reason)
+                self._refuse(db, op, outcome.field, outcome.reason)
+                return "refused"
+
+    def _done(
+        self, db: sa.Connection, member: Member, ready: Ready, outcome: Written, read: AnyRecord | None
+    ) -> str:
+        op, now = ready.op, self._clock.now()
+        assert outcome.ref is not None
+        self._hub.journal_end(db, ready.entry.id, Intent.ACKED, now, native_id=outcome.ref.id)
+        if op.act is Act.DELETE:
+            self._hub.drop_refusals(db, op.connection, op.entity, op.act.value)
+            self._bury(db, op)
+            return "deleted"
+        shown = outcome.record
+        after = after_write(op, outcome, ready.change, ready.left, ready.before, shown or read)
+        bases, kept = self._bases(member, ready, outcome, shown or read)
+        if op.act is Act.CREATE:
+            bases = {**self._filled_in(db, member, op, shown or read), **bases}
+            self._hub.put_links(
+                db,
+                [
+                    Link(
+                        op.entity, op.connection, op.kind, outcome.ref.id, Status.LIVE, bases,
+                        outcome.version or getattr(after, "version", None), now, CREATED,
+                    )
+                ],
+            )  # fmt: skip
+            with self._directory_lock:
+                self._group.directory.add(op.connection, op.kind, outcome.ref.id, op.entity)
+        else:
+            self._settle(db, op, {**ready.agreed, **bases}, outcome.version, now)
+        self._keep(db, op.connection, op.kind, [after], now)
+        if kept:
+            self._refuse_fields(db, op, kept)
+        else:
+            self._hub.drop_refusals(db, op.connection, op.entity, op.act.value)
+        return "created" if op.act is Act.CREATE else "updated"
+
+    def _bases(
+        self, member: Member, ready: Ready, outcome: Written, record: AnyRecord | None
+    ) -> tuple[dict[str, Base], dict[str, str]]:
+        """The new agreements, and the fields that the CRM did not take, with the reason."""
+        op, shown = ready.op, outcome.record
+        bases: dict[str, Base] = {}
+        kept: dict[str, str] = {}
+        unwritten = {name.split(".")[0]: reason for name, reason in outcome.unwritten.items()}
+        for one in op.fields:
+            if op.kind is not Kind.DEAL or one.field not in ready.entry.sent:
+                continue
+            native = ready.entry.sent[one.field][0]
+            if shown is not None:
+                native = member.codec.native(one.field, vars(shown))
+            before = ready.entry.before.get(one.field)
+            values = member.codec.write_values(one.field, one.new, before)
+            names = [] if isinstance(values, Unmapped) else [name.split(".")[0] for name in values]
+            lost = next((unwritten[name] for name in names if name in unwritten), None)
+            wanted = one.exact is not None or member.codec.decode(one.field, native) == one.new
+            ignored = shown is not None and op.act is Act.UPDATE and native == before and not wanted
+            if lost is None and not ignored:
+                bases[one.field] = Base(native, one.new)
+                continue
+            kept[one.field] = lost or _KEPT_ITS_OWN
+            # Due whatever the hub says; without a record nobody knows what a new deal holds.
+            if record is not None:
+                bases[one.field] = Base(member.codec.native(one.field, vars(record)), NOTHING)
+            elif op.act is Act.UPDATE:
+                bases[one.field] = Base(before, NOTHING)
+        return bases, kept
+
+    def _filled_in(
+        self, db: sa.Connection, member: Member, op: Op, record: AnyRecord | None
+    ) -> dict[str, Base]:
+        """What the CRM filled in by itself when it created a deal is no edit of a user."""
+        if op.kind is not Kind.DEAL or record is None:
+            return {}
+        entity = self._hub.entities(db, [op.entity]).get(op.entity)
+        found: dict[str, Base] = {}
+        for name in self._group.fields:
+            if name in self._group.settings.custom and name not in member.codec.custom:
+                continue
+            known = entity.hub.get(name) if entity is not None else None
+            projected = member.codec.project(name, known.value) if known is not None else None
+            stood = NOTHING if isinstance(projected, Unmapped) else projected
+            found[name] = Base(member.codec.native(name, vars(record)), stood)
+        return found
+
+    def _settle(
+        self,
+        db: sa.Connection,
+        op: Op,
+        bases: Mapping[str, Base],
+        version: str | None,
+        written_at: datetime | None = None,
+    ) -> None:
+        for link in self._hub.links_to(db, op.connection, op.kind, [op.native_id or ""]).values():
+            changed = replace(
+                link,
+                bases={**link.bases, **bases},
+                version=version or link.version,
+                written_at=written_at or link.written_at,
+            )
+            self._hub.put_links(db, [changed])
+
+    def _adopt(self, db: sa.Connection, op: Op, ref: Ref) -> bool:
+        """Link a record that is there already; what it holds is found out by the next plan."""
+        known = self._hub.links_to(db, op.connection, op.kind, [ref.id]).get(ref.id)
+        if known is not None and known.entity != op.entity:
+            self._refuse(
+                db, op, None, f"record {ref.id} has the same unique value, and is linked to another one"
+            )
+            return False
+        fresh = Link(op.entity, op.connection, op.kind, ref.id, evidence="found by its key", rebuilt=True)
+        self._hub.put_links(db, [replace(known, status=Status.LIVE) if known is not None else fresh])
+        with self._directory_lock:
+            self._group.directory.add(op.connection, op.kind, ref.id, op.entity)
+        self._hub.set_pending(db, add=[op.entity] if op.kind is Kind.DEAL else [])
+        return True
+
+    def _bury(self, db: sa.Connection, op: Op) -> None:
+        evidence = UNDONE if self._undoing else DELETED
+        for link in self._hub.links_to(db, op.connection, op.kind, [op.native_id or ""]).values():
+            self._hub.put_links(db, [replace(link, status=Status.DEAD, evidence=evidence)])
+        self._stores[op.connection].bury(
+            db, op.kind, [Ref(op.connection, op.kind, op.native_id or "")], self._clock.now()
+        )
+
+    def _refuse(self, db: sa.Connection, op: Op, name: str | None, reason: str) -> None:
+        """Count a refused write; the same values again are the same refusal."""
+        before = self._hub.refusals(db).get((op.connection, op.entity, op.act.value))
+        now = self._clock.now()
+        digest = payload_digest(op)
+        again = before if before is not None and before.digest == digest else None
+        self._hub.put_refusal(
+            db,
+            Refusal(
+                op.connection, op.entity, op.act.value, digest, again.tries + 1 if again else 1, name,
+                reason[:500], again.since if again else now, now,
+            ),
+        )  # fmt: skip
+
+    def _refuse_fields(self, db: sa.Connection, op: Op, kept: Mapping[str, str]) -> None:
+        """Count fields that were not taken although the rest was: what would be sent again is refused."""
+        fields = tuple(one for one in op.fields if one.field in kept)
+        again = replace(op, act=Act.UPDATE, fields=fields)
+        self._refuse(db, again, fields[0].field, kept[fields[0].field])
+
+    def _keep(
+        self,
+        db: sa.Connection,
+        connection: str,
+        kind: Kind,
+        records: Collection[AnyRecord],
+        now: datetime | None = None,
+    ) -> None:
+        cursors = schema.cursors
+        walk = db.execute(
+            sa.select(cursors.c.walk).where(cursors.c.connection == connection, cursors.c.kind == kind.value)
+        ).scalar()
+        batch = Batch(records=list(records))
+        self._stores[connection].put(
+            db, kind, batch, walk=walk or 0, now=now or self._clock.now(), first=False
+        )

@@ -1,0 +1,166 @@
+"""What is sent for a planned write: looked at again right before, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from crmkit.connectors.writing import Change
+from crmkit.mapping.fields import Codec, Plain, Unmapped
+from crmkit.model import AnyRecord, Kind, Ref
+from crmkit.sync.hub import Intent, JournalEntry
+from crmkit.sync.plan import FieldChange, Op
+from crmkit.sync.reconcile import Base
+from crmkit.sync.results import fresh_row
+
+Sent = Mapping[str, tuple[Plain, Plain]]
+"""Per field what is sent, natively, and what it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A write with everything that is needed to send it and to note its outcome.
+
+    Attributes:
+        op: What was planned.
+        change: What is sent.
+        entry: The intent.
+        before: The record as it was read right before.
+        agreed: Fields that hold the wanted value already.
+        left: What follows from the write by itself, for example the outcome from the stage.
+        moved: Whether a part of what was planned is not sent, as the record changed meanwhile.
+    """
+
+    op: Op
+    change: Change
+    entry: JournalEntry
+    before: AnyRecord | None
+    agreed: Mapping[str, Base]
+    left: Mapping[str, Any] = field(default_factory=dict)
+    moved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all intents of one round share: the run, the round, and who tells the time."""
+
+    number: int
+    turn: int
+    now: Callable[[], datetime]
+
+    def entry(self, op: Op, sent: Sent, before: Mapping[str, Plain], parent: str | None) -> JournalEntry:
+        """The intent of a write."""
+        return JournalEntry(
+            # A second round may well plan the same write again.
+            f"{self.number}.{self.turn}:{op.id}", self.number, op.connection, op.kind, op.act.value,
+            op.entity, op.native_id, op.marker, parent, sent, before,
+            {one.field: one.rule for one in op.fields}, Intent.SENT, self.now(),
+        )  # fmt: skip
+
+
+Note = Callable[[str], None]
+"""Takes what a person should know about a write."""
+
+
+def ready_create(codec: Codec, op: Op, run: Run, note: Note) -> Ready:
+    """A record to create; companies and people are named by their ids in this CRM."""
+    if op.kind is Kind.DEAL:
+        values, sent, left = _deal_values(codec, op, note)
+    else:
+        values = {name: tuple(one) if isinstance(one, list) else one for name, one in op.payload.items()}
+        if "companies" in values:
+            natives = codec.directory.native_of
+            values["companies"] = tuple(natives[each, op.connection] for each in values["companies"])
+        sent, left = {}, {}
+    change = Change(op.id, op.act, op.kind, None, values, op.marker)
+    parent = next((str(Ref(op.connection, Kind.COMPANY, one)) for one in values.get("companies", ())), None)
+    return Ready(op, change, run.entry(op, sent, {}, parent), None, {}, left)
+
+
+def _deal_values(
+    codec: Codec, op: Op, note: Note
+) -> tuple[dict[str, Any], dict[str, tuple[Plain, Plain]], dict[str, Any]]:
+    """Values of a new deal, what each field is sent as and stands for, and what follows from it."""
+    values: dict[str, Any] = {}
+    left: dict[str, Any] = {}
+    new: dict[str, Plain] = {}
+    for one in op.fields:
+        written = codec.write_values(one.field, one.new)
+        if isinstance(written, Unmapped):
+            note(f"{op.label}: {one.field}: {written.reason}")
+            continue
+        values |= written
+        left |= codec.left_values(one.field, one.new)
+        new[one.field] = one.new
+    row = fresh_row({**values, **left})
+    return values, {name: (codec.native(name, row), new[name]) for name in new}, left
+
+
+def ready_update(
+    codec: Codec, op: Op, record: AnyRecord, read_at: datetime, run: Run, note: Note
+) -> Ready | None:
+    """What is still due of an update; `None` if the record holds nothing that the plan expected."""
+    row = vars(record)
+    values: dict[str, Any] = {}
+    sent: dict[str, tuple[Plain, Plain]] = {}
+    before: dict[str, Plain] = {}
+    agreed: dict[str, Base] = {}
+    left: dict[str, Any] = {}
+    for one in op.fields:
+        native = codec.native(one.field, row)
+        if one.exact is None and codec.decode(one.field, native) == one.new:
+            agreed[one.field] = Base(native, one.new)
+        elif _as_planned(codec, one, native):
+            written = (
+                codec.restore_values(one.field, one.exact[0])
+                if one.exact is not None
+                else codec.write_values(one.field, one.new, native)
+            )
+            if isinstance(written, Unmapped):
+                note(f"{op.label}: {one.field}: {written.reason}")
+                continue
+            values |= written
+            before[one.field] = native
+            if one.exact is None:
+                left |= codec.left_values(one.field, one.new, native)
+            after = codec.native(one.field, {**row, **_merged_custom(row, {**written, **left})})
+            sent[one.field] = (after, one.new)
+    if not sent and not agreed:
+        return None
+    moved = len(sent) + len(agreed) < len(op.fields)
+    return Ready(
+        op, _change(op, record, values, read_at), run.entry(op, sent, before, None), record, agreed, left,
+        moved,
+    )  # fmt: skip
+
+
+def ready_delete(codec: Codec, op: Op, record: AnyRecord, read_at: datetime, run: Run) -> Ready | None:
+    """A delete; `None` if the record is not exactly what the plan expected."""
+    if op.payload and getattr(record, "version", None) != op.payload["version"]:
+        return None
+    natives = {one.field: codec.native(one.field, vars(record)) for one in op.fields}
+    if not all(_as_planned(codec, one, natives[one.field]) for one in op.fields):
+        return None
+    return Ready(op, _change(op, record, {}, read_at), run.entry(op, {}, natives, None), record, {})
+
+
+def _as_planned(codec: Codec, one: FieldChange, native: Plain) -> bool:
+    """Whether a field still holds what the plan expected, or what means the same."""
+    value = codec.decode(one.field, native)
+    same = value == codec.decode(one.field, one.expected)
+    return bool(native == one.expected or (same and not isinstance(value, Unmapped)))
+
+
+def _change(op: Op, record: AnyRecord, values: Mapping[str, Any], read_at: datetime) -> Change:
+    version = getattr(record, "version", None)
+    return Change(op.id, op.act, op.kind, Ref(op.connection, op.kind, op.native_id or ""), values, None,
+                  version, read_at)  # fmt: skip
+
+
+def _merged_custom(row: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """Model values with custom fields put into the record's own."""
+    plain = {name: one for name, one in written.items() if not name.startswith("custom.")}
+    custom = {name.removeprefix("custom."): one for name, one in written.items() if name not in plain}
+    return {**plain, "custom": {**row["custom"], **custom}} if custom else plain
