@@ -14,6 +14,7 @@ from crmkit.connectors.registry import connector as connector_class
 from crmkit.model import Kind, Outcome
 from crmkit.sandbox.app import VendorApp
 from crmkit.sandbox.clock import Clock
+from crmkit.sandbox.faults import Fault, FaultPlan, Scripted
 from crmkit.sandbox.server import Sandbox
 from crmkit.testing import ExpectedDeal
 from tests.connectors.conftest import FakeSecrets
@@ -55,14 +56,18 @@ class SandboxBench:
         self,
         *,
         bad_credentials: bool = False,
+        read_only: bool = False,
         secrets: Mapping[str, str] | None = None,
+        name: str | None = None,
         **options: Any,
     ) -> Connector:
         values = dict(secrets if secrets is not None else self.app.credentials)
         if bad_credentials:
             values = {name: _spoil(value) for name, value in values.items()}
         kind = connector_class(self.crm)
-        context = Context(f"{self.crm}-test", FakeSecrets(**values), clock=self.clock)
+        context = Context(
+            name or f"{self.crm}-test", FakeSecrets(**values), clock=self.clock, read_only=read_only
+        )
         return kind(context, kind.Options(**{**self.app.connection, **options}))
 
     def ids(self, kind: Kind) -> set[str]:
@@ -103,6 +108,15 @@ class SandboxBench:
 
     def delete_deal(self, deal_id: str) -> None:
         self.app.world.delete_deal(deal_id)
+
+    def lose_answer(self) -> None:
+        self.app.faults = FaultPlan(script=[Scripted(Fault.TIMEOUT_AFTER_COMMIT, "write")])
+
+    def garble_answer(self) -> None:
+        self.app.faults = FaultPlan(script=[Scripted(Fault.GARBAGE, "write")])
+
+    def written(self) -> int:
+        return self.app.requests.mutating
 
     def settle(self) -> None:
         self.box.clock.advance(SETTLE_SECONDS)

@@ -16,7 +16,8 @@ from crmkit.connectors.base import (
     Support,
 )
 from crmkit.connectors.walk import pack, unpack
-from crmkit.connectors.writing import Act, Change, Keys, Lookup, Result, Writing, Written
+from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup, Result, Writing, Written
+from crmkit.errors import Unsupported
 from crmkit.model import (
     AnyRecord,
     Company,
@@ -128,11 +129,16 @@ class MemoryConnector(Connector):
                 answers_record=True,
             ),
             Kind.COMPANY: Writing(
-                _EVERY_ACT, _PARTY | {"domain", "tax_id"}, keys=Keys.UNIQUE, answers_record=True
+                _EVERY_ACT,
+                _PARTY | {"domain", "tax_id"},
+                required=frozenset({"name"}),
+                keys=Keys.UNIQUE,
+                answers_record=True,
             ),
             Kind.CONTACT: Writing(
                 _EVERY_ACT,
                 _PARTY | {"first_name", "last_name", "emails", "companies"},
+                required=frozenset({"name"}),
                 keys=Keys.UNIQUE,
                 answers_record=True,
             ),
@@ -183,9 +189,16 @@ class MemoryConnector(Connector):
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         for change in changes:
-            yield [self._write(change)]
+            if change.act not in self.capabilities.writing.get(change.kind, Writing()).acts:
+                raise Unsupported(f"{self.context.connection}: cannot {change.act} a {change.kind}")
+        if self.context.read_only:
+            raise Unsupported(f"{self.context.connection}: this run only reads")
+        return ([self._write(change)] for change in changes)
 
     def _write(self, change: Change) -> Written:
+        owner = change.values.get("owner_id")
+        if owner is not None and self.memory.live(Ref(self.context.connection, Kind.OWNER, owner)) is None:
+            return Written(change.id, Result.REJECTED, field="owner_id", reason="no such user")
         if change.act is Act.CREATE:
             return self._create(change)
         current = self.memory.live(change.ref) if change.ref else None
@@ -201,8 +214,14 @@ class MemoryConnector(Connector):
             there = self.memory.carrying(change.kind, change.key)
             if there:
                 return Written(change.id, Result.EXISTS, there[0], reason="the key is taken")
-        ref = self.memory.new_ref(self.context.connection, change.kind)
         values = dict(change.values)
+        if change.kind is Kind.CONTACT and not values.get("name"):
+            names = (values.get("first_name"), values.get("last_name"))
+            values["name"] = " ".join(name for name in names if name)
+        for name in sorted(self.capabilities.writing[change.kind].required):
+            if not values.get(name):
+                return Written(change.id, Result.REJECTED, field=name, reason="is required")
+        ref = self.memory.new_ref(self.context.connection, change.kind)
         custom = {
             name.removeprefix("custom."): values.pop(name)
             for name in list(values)
@@ -221,6 +240,9 @@ class MemoryConnector(Connector):
     def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
         found = {lookup.key: self.memory.carrying(lookup.kind, lookup.key) for lookup in lookups}
         return {key: refs for key, refs in found.items() if refs}
+
+    def budget(self, changes: Sequence[Change]) -> Budget:
+        return Budget()
 
 
 def _updates(record: Any, values: Mapping[str, Any]) -> dict[str, Any]:

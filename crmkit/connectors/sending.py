@@ -69,8 +69,9 @@ def stops(error: CrmkitError) -> bool:
 
 
 def send(jobs: Sequence[Job], in_flight: int) -> Iterator[Sequence[Written]]:
-    """Run jobs, several at a time, and give each one's outcomes as it ends.
+    """Run jobs, several at a time, and give the outcomes of those that have ended.
 
+    Requests go on while the caller stores outcomes: the slower it is, the more come at once.
     After an error that stops, no further job starts: its changes are `UNSENT`. Refused
     credentials are raised, after the outcomes of what was under way.
     """
@@ -78,21 +79,28 @@ def send(jobs: Sequence[Job], in_flight: int) -> Iterator[Sequence[Written]]:
     stopped: CrmkitError | None = None
     with ThreadPoolExecutor(max_workers=max(1, in_flight), thread_name_prefix="write") as pool:
         running: dict[Future[Sequence[Written]], Job] = {}
-        while waiting or running:
-            while waiting and stopped is None and len(running) < in_flight:
+
+        def start() -> None:
+            while waiting and len(running) < in_flight:
                 job = waiting.pop()
                 running[pool.submit(job.run)] = job
-            if not running:
-                break
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
+
+        start()
+        while running:
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            found: list[Written] = []
+            for future in ended:
                 job = running.pop(future)
                 try:
-                    yield future.result()
+                    found += future.result()
                 except CrmkitError as error:
-                    yield outcomes(job.changes, error)
+                    found += outcomes(job.changes, error)
                     if stops(error):
                         stopped = stopped or error
+            if stopped is None:
+                start()
+            if found:
+                yield found
     if stopped is not None:
         for job in reversed(waiting):
             yield [Written(change.id, Result.UNSENT, reason=str(stopped)) for change in job.changes]

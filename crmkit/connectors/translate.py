@@ -1,21 +1,20 @@
 """From a vendor's values to canonical ones, and from rows to records, a page at a time.
 
 The functions here read one value; they raise `FieldError` naming the field. `records`
-checks a whole page in one go (several times cheaper than record by record) and sets
-aside what cannot be read, so that one odd record never hides its neighbours.
+sets aside what cannot be read, so that one odd record never hides its neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from crmkit.connectors.base import Unreadable
+from crmkit.connectors.exact import builder
 from crmkit.model import Kind, Record, Ref
 
 R = TypeVar("R", bound=Record)
@@ -53,41 +52,43 @@ def records(
     Returns:
         The records in order, and those that could not be read.
     """
-    rows: list[dict[str, Any]] = []
+    build = _build(model)
+    found: list[R] = []
     unreadable: list[Unreadable] = []
+    misfits: list[Unreadable] = []
     for payload in payloads:
         try:
-            rows.append(translate(payload))
+            row = translate(payload)
         except FieldError as error:
             unreadable.append(_unreadable(connection, kind, payload, identify, error.field, error.reason))
+            continue
         except KeyError as error:
             unreadable.append(
                 _unreadable(connection, kind, payload, identify, str(error.args[0]), "is missing")
             )
+            continue
         except (TypeError, AttributeError, ValueError) as error:
             reason = f"has an unexpected shape ({type(error).__name__})"
             unreadable.append(_unreadable(connection, kind, payload, identify, "?", reason))
-    try:
-        return _adapter(model).validate_python(rows), unreadable
-    except ValidationError:
-        return _one_by_one(model, rows, unreadable), unreadable
-
-
-def _one_by_one(model: type[R], rows: list[dict[str, Any]], unreadable: list[Unreadable]) -> list[R]:
-    good: list[R] = []
-    for row in rows:
+            continue
+        # Record by record, as what was just made is still in the processor's cache.
+        record = build(row)
+        if record is not None:
+            found.append(record)
+            continue
         try:
-            good.append(model.model_validate(row))
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
+            found.append(model.model_validate(row))
+        except ValidationError as problem:
+            first = problem.errors(include_input=False, include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "?"
-            unreadable.append(Unreadable(row["ref"], field, first["msg"]))
-    return good
+            misfits.append(Unreadable(row["ref"], field, first["msg"]))
+    return found, unreadable + misfits
 
 
-@cache
-def _adapter(model: type[R]) -> TypeAdapter[list[R]]:
-    return TypeAdapter(list[model])  # type: ignore[valid-type]
+def _build(model: type[R]) -> Callable[[Mapping[str, Any]], R | None]:
+    """What makes a record without pydantic's checks where they would find nothing."""
+    known = builder(model)
+    return known.build if known else lambda row: None
 
 
 def _unreadable(

@@ -341,6 +341,13 @@ class CopperConnector(Connector):
         rows: dict[int, Row] = {}
         for came, _ in walk(segments, step, in_flight=self.in_flight):
             rows |= {row["id"]: row for row in came}
+        if kind not in ACTIVITY_TYPES:
+            # Gone, or so new that the search does not show it yet: only its own address tells.
+            unseen: list[Segment] = [{"id": number} for number in numbers if number not in rows]
+            singles = walk(
+                unseen, lambda segment: (steps.by_id(segment["id"]), ()), in_flight=self.in_flight
+            )
+            rows |= {row["id"]: row for row, _ in singles if row is not None}
         return _readable(steps.translated(list(rows.values())))
 
 

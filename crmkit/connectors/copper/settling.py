@@ -24,7 +24,7 @@ from crmkit.connectors.copper.holding import differences
 from crmkit.connectors.copper.keys import Finder
 from crmkit.connectors.copper.steps import Wire, call, rows_of
 from crmkit.connectors.copper.values import Days, Names, Row, readers
-from crmkit.connectors.http import Call
+from crmkit.connectors.http import Answer, Call
 from crmkit.connectors.writing import Act, Change, Result, Written
 from crmkit.errors import CrmkitError
 from crmkit.model import AnyRecord, Company, Contact, Deal, Kind, Note, Record, Ref
@@ -218,7 +218,7 @@ class Outcomes:
                 continue
             body = {"resource": {"id": native, "type": type_}}
             try:
-                self.wire.http.send(write_call("POST", path, body, label=f"POST {label}"))
+                self.wire.http.fetch(write_call("POST", path, body, label=f"POST {label}"), Answer.json)
             except CrmkitError as error:
                 unwritten[name] = f"{type_} {native} could not be linked: {answers.cut(str(error))}"
         return unwritten

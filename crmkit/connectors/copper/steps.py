@@ -139,7 +139,7 @@ class Steps:
         )
 
     def by_ids(self, natives: Sequence[int]) -> list[Row]:
-        """The rows with these ids, at most 200; those that are gone are left out."""
+        """The rows with these ids that the search shows, at most 200; it may trail behind writes."""
         body = {
             "ids": list(natives),
             "page_number": 1,
@@ -148,6 +148,15 @@ class Steps:
             "sort_direction": "asc",
         }
         return self.wire.http.fetch(call("POST", SEARCHES[self.kind], json=body), rows_of)
+
+    def by_id(self, native: int) -> Row | None:
+        """The row with this id, not through the search; `None` if it does not exist."""
+        path = SEARCHES[self.kind].removesuffix("/search")
+        request = call("GET", f"{path}/{native}", label=f"GET {path}/{{id}}")
+        try:
+            return self.wire.http.fetch(request, Answer.mapping)
+        except NotFound:
+            return None
 
     def activity(self, native: str) -> Row | None:
         """One activity, or `None` if it does not exist."""

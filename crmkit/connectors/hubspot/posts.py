@@ -152,3 +152,4 @@ def _said(answer: Answer, key: str) -> Said:
 def _accepted(answer: Answer) -> None:
     if answer.status // 100 != 2:
         raise BadAnswer(f"{answer.what}: not an answer of this endpoint ({answer.shape()})")
+    answer.json()  # a page of a proxy proves nothing
