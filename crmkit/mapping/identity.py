@@ -24,6 +24,12 @@ _LEGAL_FORMS = frozenset(
     sarl srl spa sl slu bv nv oy ab as aps kk oao ooo zao pao ltda eireli pty pte the and
     """.split()
 )
+_LONG_FORMS = (
+    ("gesellschaft", "mit", "beschrankter", "haftung"), ("gesellschaft", "mbh"), ("societe", "anonyme"),
+    ("sociedad", "anonima"), ("societa", "per", "azioni"), ("kabushiki", "kaisha"), ("limited", "liability"),
+)  # fmt: skip
+# Written without a blank before or behind the name.
+_JOINED_FORMS = re.compile("株式会社|有限会社|合同会社")
 _NOT_WORD = re.compile(r"[^\w]+")
 _NOT_DIGIT = re.compile(r"\D+")
 
@@ -42,10 +48,32 @@ def company_name(name: str | None) -> str | None:
     """
     if not name:
         return None
-    every = words(name)
-    kept = [word for word in every if word not in _LEGAL_FORMS] or every
+    every = _spelled_out(words(_JOINED_FORMS.sub(" ", name))) or words(name)
+    kept = [word for word in _without_long_forms(every) if word not in _LEGAL_FORMS] or every
     text = " ".join(kept)
     return text if len(text) > 1 else None
+
+
+def _spelled_out(every: list[str]) -> list[str]:
+    """Words with runs of single letters joined: `g m b h` of `G.m.b.H.` is `gmbh`."""
+    joined: list[str] = []
+    run = ""
+    for word in [*every, ""]:
+        if len(word) == 1 and word.isalpha():
+            run += word
+            continue
+        joined += [run] if run else []
+        joined += [word] if word else []
+        run = ""
+    return joined
+
+
+def _without_long_forms(every: list[str]) -> list[str]:
+    for form in _LONG_FORMS:
+        for at in range(len(every) - len(form) + 1):
+            if tuple(every[at : at + len(form)]) == form:
+                return every[:at] + every[at + len(form) :]
+    return every
 
 
 def domain(text: str | None) -> str | None:
