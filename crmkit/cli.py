@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from crmkit import __version__
 from crmkit.commands.pull import doctor, pull, quarantine
 from crmkit.commands.run import Run
-from crmkit.errors import CrmkitError, Interrupted
-from crmkit.terminal import Terminal
+from crmkit.errors import CrmkitError, Interrupted, UsageError
+from crmkit.terminal import Terminal, visible_lines
 
 # Commands that need a web server, a template engine or the like are imported when called.
 _LATE = {
@@ -27,6 +30,7 @@ _LATE = {
     "refused": "crmkit.commands.decide:refused",
     "report": "crmkit.commands.report:report",
     "resume": "crmkit.commands.sync:resume",
+    "runs": "crmkit.commands.runs:runs",
     "sandbox": "crmkit.commands.sandbox:sandbox",
     "stages": "crmkit.commands.stages:stages",
     "sync": "crmkit.commands.sync:sync",
@@ -86,20 +90,29 @@ for _command in (pull, quarantine, doctor):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run crmkit; ends the process with one of the exit codes that the help lists."""
     os.umask(0o077)  # whatever is written may hold customers' data
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a customer's name is no reason to stop.
+            stream.reconfigure(errors="backslashreplace")
+    words = list(sys.argv[1:] if arguments is None else arguments)
     context: click.Context | None = None
     try:
-        context = cli.make_context("crmkit", list(sys.argv[1:] if arguments is None else arguments))
+        context = cli.make_context("crmkit", list(words))
         with context:
             cli.invoke(context)
         sys.exit(0)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.Abort:
-        sys.exit(Interrupted.exit_code)
+        _fail(context, Interrupted("not confirmed; nothing was written", hint=""))
     except KeyboardInterrupt:
         _fail(context, Interrupted("stopped"))
     except click.ClickException as error:
-        error.show()
+        if "--json" not in words:
+            error.show()
+            sys.exit(error.exit_code)
+        usage = UsageError(error.format_message(), hint=_help_of(error))
+        Terminal(as_json=True).error(usage, str)
         sys.exit(error.exit_code)
     except CrmkitError as error:
         _fail(context, error)
@@ -107,6 +120,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader (head, less) has seen enough; a second error at exit helps nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        # A mistake in crmkit itself. Its text may quote anything, so it is shown masked.
+        _fail(context, _mistake(context, error))
+
+
+def _mistake(context: click.Context | None, error: Exception) -> CrmkitError:
+    run = context.obj if context is not None else None
+    if isinstance(run, Run) and run.terminal.verbose:
+        for line in traceback.format_exception(error):
+            run.terminal.err.print(Text(visible_lines(run.redact(line.rstrip()))), soft_wrap=True)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return CrmkitError(
+        f"a mistake in crmkit: {type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})",
+        hint="Please report it with what `crmkit -v` prints; it is safe to run the command again.",
+    )
+
+
+def _help_of(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"Try `{context.command_path} --help`." if context is not None else ""
 
 
 def _fail(context: click.Context | None, error: CrmkitError) -> None:

@@ -37,11 +37,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from crmkit.errors import ConfigError
 from crmkit.model import Outcome
-from crmkit.sync_settings import SyncSettings
+from crmkit.sync_settings import SettingError, SyncSettings
 
 FILE_NAME = "crmkit.toml"
 _CONNECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_SYNC_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _CURRENCY = Field(pattern=r"^[A-Z]{3}$")
+
+
+class _Misplaced(ValueError):
+    """Something is wrong between two parts of the file; `path` says where to correct it."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class _Section(BaseModel):
@@ -134,9 +143,12 @@ class Settings(_Section):
         if unknown:
             raise ValueError(f"report.record_order names {unknown[0]!r}, which is not a connection")
         for name, sync in self.syncs.items():
-            missing = [member for member in sync.members if member not in self.connections]
-            if missing:
-                raise ValueError(f"syncs.{name}.members names {missing[0]!r}, which is not a connection")
+            for member in sync.members:
+                if member not in self.connections:
+                    raise _Misplaced(
+                        ("syncs", name, "members"),
+                        f"{member!r} is not a connection. {suggestion(member, self.connections)}",
+                    )
         self._apart()
         return self
 
@@ -149,9 +161,10 @@ class Settings(_Section):
                     left, right = self.syncs[one].scope.get(member), self.syncs[other].scope.get(member)
                     apart = left and right and left.pipelines and right.pipelines
                     if not apart or set(left.pipelines) & set(right.pipelines):  # type: ignore[union-attr]
-                        raise ValueError(
-                            f"syncs.{one} and syncs.{other} share {member!r}: put all members into one "
-                            "sync, or give each a scope with pipelines of its own"
+                        raise _Misplaced(
+                            ("syncs", other, "members"),
+                            f"syncs.{one} has {member!r} too: put all members into one sync, or give "
+                            "each a scope with pipelines of its own",
                         )
 
 
@@ -196,7 +209,7 @@ class Config:
         for name in wanted:
             if name not in known:
                 raise ConfigError(
-                    f"there is no connection {name!r} in {self.path.name}", hint=_suggest(name, known)
+                    f"there is no connection {name!r} in {self.path.name}", hint=suggestion(name, known)
                 )
         if not wanted:
             raise ConfigError(
@@ -240,6 +253,12 @@ def load(path: Path, connectors: Mapping[str, type[BaseModel]]) -> Config:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     lines = _Lines(text)
     problems: list[tuple[int, str]] = []
+    syncs = document.get("syncs", {})
+    problems += [
+        (lines.of(("syncs", name)), f"{name!r}: use lower-case letters, digits, hyphens and _")
+        for name in (syncs if isinstance(syncs, dict) else ())
+        if not _SYNC_NAME.fullmatch(name)
+    ]
     settings = _settings(document, lines, problems)
     options: dict[str, BaseModel] = {}
     tables = document.get("connections", {})
@@ -282,7 +301,7 @@ def _connection(
     model = connectors.get(crm)
     if model is None:
         problems.append(
-            (lines.of((*where, "crm")), f"there is no connector {crm!r}. {_suggest(crm, connectors)}")
+            (lines.of((*where, "crm")), f"there is no connector {crm!r}. {suggestion(crm, connectors)}")
         )
         return None
     own = {key: value for key, value in table.items() if key not in ConnectionSettings.model_fields}
@@ -291,6 +310,25 @@ def _connection(
     except ValidationError as error:
         _explain(error, where, model, lines, problems, extra=ConnectionSettings.model_fields)
         return None
+
+
+# What pydantic says in words of its own trade.
+_PLAIN_WORDS = {
+    "tuple_type": 'write a list, for example ["one", "two"]',
+    "dict_type": 'write a table, for example { name = "value" }',
+    "mapping_type": 'write a table, for example { name = "value" }',
+    "model_type": 'write a table, for example { name = "value" }',
+    "model_attributes_type": 'write a table, for example { name = "value" }',
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
+    "bool_parsing": "write true or false",
+    "string_type": "write a text in quotes",
+    "date_from_datetime_parsing": "write a date, for example 2026-01-31",
+    "date_type": "write a date, for example 2026-01-31",
+    "missing": "is missing",
+}
 
 
 def _explain(
@@ -303,10 +341,15 @@ def _explain(
 ) -> None:
     for item in error.errors(include_url=False, include_input=False):
         path = (*where, *(str(part) for part in item["loc"] if part != "[key]"))
-        message = item["msg"].removeprefix("Value error, ")
+        message = _PLAIN_WORDS.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, _Misplaced):
+            path = (*where, *cause.path)
+        elif isinstance(cause, SettingError):
+            path = (*path, *cause.path)
         if item["type"] == "extra_forbidden":
             known = [*_fields_at(model, item["loc"][:-1]), *extra]
-            message = f"unknown key. {_suggest(str(item['loc'][-1]), known)}"
+            message = f"unknown key. {suggestion(str(item['loc'][-1]), known)}"
         problems.append((lines.of(path), f"{'.'.join(path) or 'crmkit.toml'}: {message}"))
 
 
@@ -323,7 +366,8 @@ def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
     return list(current.model_fields) if is_model else []
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The nearest of the known names as a hint, else all of them; empty if there are none."""
     options = list(known)
     near = difflib.get_close_matches(name, options, 1, 0.5)
     if near:

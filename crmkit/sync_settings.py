@@ -30,8 +30,9 @@ values = { hubspot-us = { smb = "Small" } }   # CRM value = common value, where 
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -44,6 +45,16 @@ DEAL_FIELDS = (
 )  # fmt: skip
 DEFAULT_FIELDS = ("name", "stage", "amount", "expected_close", "owner", "company", "contacts")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_Count = Annotated[int, Field(ge=0)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SettingError(ValueError):
+    """One setting does not fit another; `path` leads to it inside the sync."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class _Table(BaseModel):
@@ -107,12 +118,12 @@ class CustomSettings(_Table):
 class GuardSettings(_Table):
     """When a run stops before its first write (sync-semantics 7.1): a number, or a share of the links."""
 
-    deletes: int = 5
-    deletes_share: float = 0.02
-    creates: int = 50
-    creates_share: float = 0.10
-    field_share: float = 0.30
-    emptied_share: float = 0.10
+    deletes: _Count = 5
+    deletes_share: _Share = 0.02
+    creates: _Count = 50
+    creates_share: _Share = 0.10
+    field_share: _Share = 0.30
+    emptied_share: _Share = 0.10
 
 
 class SyncSettings(_Table):
@@ -138,26 +149,30 @@ class SyncSettings(_Table):
     @model_validator(mode="after")
     def _consistent(self) -> SyncSettings:
         if len(self.members) < 2 or len(set(self.members)) != len(self.members):
-            raise ValueError("members must name at least two different connections")
+            raise SettingError(("members",), "name at least two different connections")
         for where, names in (
-            ("order", self.order),
-            ("member", self.member),
-            ("scope", self.scope),
-            *((f"custom.{field}.in", settings.in_) for field, settings in self.custom.items()),
-            *((f"sources.{field}", names) for field, names in self.sources.items()),
-            *((f"pipelines.{name}", names) for name, names in self.pipelines.items()),
+            (("order",), self.order),
+            (("member",), self.member),
+            (("scope",), self.scope),
+            *((("custom", field, "in"), settings.in_) for field, settings in self.custom.items()),
+            *((("sources", field), names) for field, names in self.sources.items()),
+            *((("pipelines", name), names) for name, names in self.pipelines.items()),
         ):
             for name in names:
                 if name not in self.members:
-                    raise ValueError(f"{where} names {name!r}, which is not a member")
+                    path = (*where, name) if isinstance(names, Mapping) else where
+                    raise SettingError(path, f"{name!r} is not a member. {_nearest(name, self.members)}")
         known = [*DEAL_FIELDS, *self.custom]
-        for where, names in (("fields", self.fields), ("rules", self.rules), ("sources", self.sources)):
+        for where, names in (
+            (("fields",), self.fields), (("rules",), self.rules), (("sources",), self.sources),
+        ):  # fmt: skip
             for name in names:
                 if name not in known:
-                    raise ValueError(f"{where}: there is no field {name!r}; known: {', '.join(known)}")
+                    path = (*where, name) if isinstance(names, Mapping) else where
+                    raise SettingError(path, f"there is no field {name!r}. {_nearest(name, known)}")
         for name in self.custom:
             if not _NAME.fullmatch(name) or name in DEAL_FIELDS:
-                raise ValueError(f"custom: {name!r} cannot be the name of a custom field")
+                raise SettingError(("custom", name), "cannot be the name of a custom field")
         if not any(self.of(name).role is not Role.SOURCE for name in self.members):
             raise ValueError("every member is a source, so that nothing would be written")
         if not any(self.of(name).role is not Role.TARGET for name in self.members):
@@ -172,3 +187,8 @@ class SyncSettings(_Table):
     def all_fields(self) -> tuple[str, ...]:
         """The fields that are kept in step, custom ones last."""
         return (*self.fields, *self.custom)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import sqlalchemy as sa
+
+from crmkit.config import suggestion
 from crmkit.connectors.base import Connector
-from crmkit.errors import ConfigError, CredentialsError, CrmkitError
+from crmkit.connectors.usage import Usage
+from crmkit.errors import ConfigError, CredentialsError, CrmkitError, Interrupted
 from crmkit.mapping.stages import StageMap
 from crmkit.report.load import outline, stage_map
 from crmkit.session import RunningPull, Session, pull
-from crmkit.sync import queries
+from crmkit.sync import queries, schema, tables
 from crmkit.sync.group import Group, compile_group
-from crmkit.sync.pull import PullResult
-from crmkit.sync.run import SyncRun
+from crmkit.sync.hub import Intent
+from crmkit.sync.pull import PullOutcome, PullResult
+from crmkit.sync.rules import rule
+from crmkit.sync.run import SyncResult, SyncRun
 from crmkit.sync.state import State
 from crmkit.sync_settings import SyncSettings
 
 Watch = Callable[[Sequence[RunningPull], Callable[[], bool]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWrites:
+    """What the progress display may look at while a run writes to one CRM.
+
+    `total`: how many writes the run has in all; `None` if that is not known beforehand.
+    """
+
+    connection: str
+    done: int
+    total: int | None
+    usage: Usage
+
+
+WatchWrites = Callable[[Callable[[], Sequence[RunningWrites]], Callable[[], bool]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +66,22 @@ def named(session: Session, name: str) -> SyncSettings:
     Raises:
         ConfigError: There is none of that name.
     """
-    found = session.config.settings.syncs.get(name)
+    known = session.config.settings.syncs
+    found = known.get(name)
     if found is None:
-        known = ", ".join(sorted(session.config.settings.syncs)) or "none"
         raise ConfigError(
             f"there is no sync {name!r} in {session.config.path.name}",
-            hint=f"Known: {known}. Add one as [syncs.{name}] with its `members`.",
+            hint=suggestion(name, known) or "Add one as [syncs.NAME] with its `members` (docs/sync.md).",
         )
+    # A wrong name is told before anything is pulled.
+    for where, chosen in {
+        "rule": found.rule,
+        **{f"rules.{key}": one for key, one in found.rules.items()},
+    }.items():
+        try:
+            rule(chosen or "hold")
+        except ConfigError as error:
+            raise ConfigError(f"syncs.{name}.{where}: {error}", hint=error.hint) from error
     return found
 
 
@@ -113,6 +145,9 @@ def _offset(session: Session, connector: Connector) -> timedelta:
 def _raise_if_hopeless(pulls: Sequence[PullResult], unavailable: Mapping[str, str]) -> None:
     """Refused credentials, or fewer than two members: there is nothing to keep in step."""
     errors: list[CrmkitError] = [result.error for result in pulls if result.error is not None]
+    if any(result.outcome is PullOutcome.INTERRUPTED for result in pulls):
+        # Whoever stopped the pull of one member does not want the others to be written.
+        raise Interrupted("stopped while pulling; nothing was written")
     for error in errors:
         if isinstance(error, (CredentialsError, ConfigError)):
             raise error
@@ -132,3 +167,67 @@ def open_local(session: Session, state: State, name: str) -> Iterator[Group]:
     finally:
         for connector in connectors.values():
             connector.close()
+
+
+def watched(
+    opened: OpenSync,
+    state: State,
+    work: Callable[[], SyncResult],
+    watch: WatchWrites,
+    totals: Mapping[str, int] | None = None,
+) -> SyncResult:
+    """Carry out a run and show how it goes; Ctrl-C stops it at the end of the batch at hand.
+
+    Args:
+        opened: The sync.
+        state: Its state store.
+        work: The run.
+        watch: Called in this thread with a function that gives the progress, and one that
+            tells whether the run has ended; returns when it has.
+        totals: Writes per member, where they are known beforehand.
+    """
+    before = _last_number(state)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="run") as pool:
+        future = pool.submit(work)
+        try:
+            watch(lambda: _progress(opened, state, before, totals or {}), future.done)
+        except KeyboardInterrupt:
+            for member in opened.group.members.values():
+                member.connector.context.cancelled.set()
+        return future.result()
+
+
+def _last_number(state: State) -> int:
+    with state.read() as db:
+        return int(db.execute(sa.select(sa.func.max(schema.runs.c.number))).scalar() or 0)
+
+
+def _progress(
+    opened: OpenSync, state: State, before: int, totals: Mapping[str, int]
+) -> Sequence[RunningWrites]:
+    """How many writes of the run after `before` have an outcome; the journal knows."""
+    journal = tables.journal.c
+    query = (
+        sa.select(journal.connection, sa.func.count())
+        .where(journal.sync == opened.group.name, journal.run > before, journal.state != Intent.SENT.value)
+        .group_by(journal.connection)
+    )
+    with state.read() as db:
+        done: dict[str, int] = {row[0]: row[1] for row in db.execute(query)}
+    return [
+        RunningWrites(name, done.get(name, 0), totals.get(name), member.connector.context.usage)
+        for name, member in opened.group.members.items()
+    ]
+
+
+def last_that_wrote(state: State, sync: str) -> int | None:
+    """The number of a sync's last run that wrote anything and was no undo, or `None`."""
+    journal, runs = tables.journal.c, schema.runs.c
+    query = (
+        sa.select(sa.func.max(journal.run))
+        .select_from(tables.journal.join(schema.runs, journal.run == runs.number))
+        .where(journal.sync == sync, runs.command != "undo")
+    )
+    with state.read() as db:
+        found = db.execute(query).scalar()
+    return int(found) if found is not None else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,10 +16,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from crmkit.connectors.usage import Usage
 from crmkit.errors import CrmkitError
 from crmkit.report.render.visible import visible
 from crmkit.session import RunningPull
 from crmkit.sync.pull import PullOutcome, PullResult
+
+if TYPE_CHECKING:  # the engine behind it is not needed by commands that only read
+    from crmkit.syncing import RunningWrites
 
 REFRESH_SECONDS = 0.2
 _PIPED_WIDTH = 160
@@ -43,12 +48,34 @@ class Terminal:
     @property
     def can_ask(self) -> bool:
         """Whether a person is there to answer."""
-        return not self.as_json and sys.stdin.isatty()
+        try:
+            return not self.as_json and sys.stdin is not None and sys.stdin.isatty()
+        except ValueError:  # it was closed
+            return False
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """Tell a person something; never part of the result."""
         if not self.quiet:
-            self.err.print(Text(text, style=style or ""), soft_wrap=True)
+            self.err.print(Text(visible_lines(text), style=style or ""), soft_wrap=True)
+
+    def alert(self, text: str, style: str = "bold red") -> None:
+        """Tell a person something that has to be known, quiet or not; never part of the result."""
+        if not self.as_json:
+            self.err.print(Text(visible_lines(text), style=style), soft_wrap=True)
+
+    def tell(self, text: Text | str, *, result: bool = False, style: str | None = None) -> None:
+        """Write a line for a person: as a result, or beside it.
+
+        Args:
+            text: The line; a styled one must be harmless already.
+            result: Whether it is what was asked for.
+            style: How it looks, if it has no style of its own.
+        """
+        line = Text(visible_lines(text), style=style or "") if isinstance(text, str) else text
+        if result:
+            self.out.print(line, soft_wrap=True)
+        elif not self.quiet:
+            self.err.print(line, soft_wrap=True)
 
     def result(self, text: str) -> None:
         """Write a result as it is."""
@@ -56,23 +83,38 @@ class Terminal:
 
     def json(self, value: Any) -> None:
         """Write a result as JSON."""
-        self.result(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        self.result(json_text(value))
 
     def line(self, value: Any) -> None:
         """Write a result as JSON on one line, at once."""
-        self.result(json.dumps(value, ensure_ascii=False, default=str))
+        self.result(json_text(value, indent=None))
         sys.stdout.flush()
 
     def table(
-        self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        right: Sequence[int] = (),
+        result: bool = True,
     ) -> None:
-        """Write a table; columns named in `right` hold numbers."""
+        """Write a table.
+
+        Args:
+            columns: Their headings.
+            rows: Cells; a tuple is a cell of several lines.
+            right: Which columns hold numbers.
+            result: Whether it is what was asked for; otherwise it goes to stderr.
+        """
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for at, column in enumerate(columns):
             table.add_column(column, justify="right" if at in right else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else Text(visible(str(cell))) for cell in row))
-        self.out.print(table)
+            table.add_row(*map(_cell, row))
+        if result:
+            self.out.print(table)
+        elif not self.quiet:
+            self.err.print(table)
 
     def styled(self, text: str, style: str) -> Text:
         """A cell of a table with a style of its own."""
@@ -80,38 +122,73 @@ class Terminal:
 
     def error(self, problem: CrmkitError, redact: Callable[[str], str]) -> None:
         """Say what went wrong and what helps."""
-        message = redact(str(problem))
-        hint = redact(problem.hint)
         if self.as_json:
-            self.json(
-                {
-                    "error": {
-                        "type": type(problem).__name__,
-                        "message": message,
-                        "hint": hint,
-                        "exit_code": problem.exit_code,
-                    }
-                }
-            )
+            self.json({"error": failure(problem, redact)})
             return
+        message, hint = redact(str(problem)), redact(problem.hint)
         lines = Text()
         lines.append("Error: ", style="bold red")
-        lines.append("\n".join(visible(line) for line in message.splitlines()))
+        lines.append(visible_lines(message))
         if hint:
             lines.append("\nHint: ", style="bold")
-            lines.append("\n".join(visible(line) for line in hint.splitlines()))
+            lines.append(visible_lines(hint))
         self.err.print(lines, soft_wrap=True)
 
     def watch_pulls(self, running: Sequence[RunningPull], done: Callable[[], bool]) -> None:
         """Show one line per connection until all have ended; nothing where nobody looks."""
+        self._watch(lambda: _pulling(running), done)
+
+    def watch_writes(self, running: Callable[[], Sequence[RunningWrites]], done: Callable[[], bool]) -> None:
+        """Show one line per CRM until a run has ended; nothing where nobody looks."""
+        self._watch(lambda: _writing(running()), done)
+
+    def _watch(self, table: Callable[[], Table], done: Callable[[], bool]) -> None:
         if self.quiet or self.as_json or not self.err.is_terminal:
             while not done():
                 time.sleep(REFRESH_SECONDS / 4)
             return
-        with Live(_progress(running), console=self.err, refresh_per_second=5, transient=True) as live:
+        with Live(table(), console=self.err, refresh_per_second=5, transient=True) as live:
             while not done():
-                live.update(_progress(running))
+                live.update(table())
                 time.sleep(REFRESH_SECONDS)
+
+
+def failure(problem: CrmkitError, redact: Callable[[str], str]) -> dict[str, Any]:
+    """The documented JSON of an error."""
+    return {
+        "type": type(problem).__name__,
+        "message": redact(str(problem)),
+        "hint": redact(problem.hint),
+        "exit_code": problem.exit_code,
+    }
+
+
+# What `visible` makes visible, but for the line breaks that JSON itself is written with.
+_HIDDEN_IN_JSON = re.compile(
+    "[\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """JSON of which nothing reaches a terminal as a control or a hidden mark: those are escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=not _writes_unicode(), default=str)
+    return _HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def _writes_unicode() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+
+
+def visible_lines(text: str) -> str:
+    """The text with its line breaks, and nothing else that would do something to a terminal."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def _cell(cell: object) -> Text:
+    if isinstance(cell, Text):
+        return cell
+    lines = cell if isinstance(cell, tuple) else (cell,)
+    return Text("\n".join(visible(str(line)) for line in lines))
 
 
 def _console(*, stderr: bool) -> Console:
@@ -121,21 +198,35 @@ def _console(*, stderr: bool) -> Console:
     return console
 
 
-def _progress(running: Sequence[RunningPull]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column, justify in (
-        ("connection", "left"),
-        ("reading", "left"),
-        ("records", "right"),
-        ("requests", "right"),
-        ("", "left"),
-    ):
-        table.add_column(column, justify=justify, style="" if column else "yellow")  # type: ignore[arg-type]
+def _pulling(running: Sequence[RunningPull]) -> Table:
+    table = _live_table("connection", "reading", "records")
     for one in running:
-        waiting = f"waiting for the limit {one.usage.waiting_for!r}" if one.usage.waiting_for else ""
         reading = f"{one.progress.kind}s" if one.progress.kind else "…"
-        table.add_row(one.connection, reading, f"{one.progress.total:,}", f"{one.usage.requests:,}", waiting)
+        table.add_row(one.connection, reading, f"{one.progress.total:,}", *_used(one.usage))
     return table
+
+
+def _writing(running: Sequence[RunningWrites]) -> Table:
+    table = _live_table("CRM", "", "written")
+    for one in running:
+        of = f"{one.done:,} of {one.total:,}" if one.total is not None else f"{one.done:,}"
+        table.add_row(one.connection, "writing" if one.done else "…", of, *_used(one.usage))
+    return table
+
+
+def _live_table(connection: str, doing: str, count: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(connection)
+    table.add_column(doing)
+    table.add_column(count, justify="right")
+    table.add_column("requests", justify="right")
+    table.add_column("", style="yellow")
+    return table
+
+
+def _used(usage: Usage) -> tuple[str, str]:
+    waiting = f"waiting for the limit {usage.waiting_for!r}" if usage.waiting_for else ""
+    return f"{usage.requests:,}", waiting
 
 
 def pull_rows(results: Sequence[PullResult]) -> list[list[object]]:

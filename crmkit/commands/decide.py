@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import Any, NoReturn
 
 import click
 
+from crmkit.commands.ran import result_json, show_result
 from crmkit.commands.run import Run
-from crmkit.commands.sync import show_result
+from crmkit.commands.words import plural
+from crmkit.config import suggestion
+from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
 from crmkit.mapping.fields import Plain
 from crmkit.model import Ref
-from crmkit.report.render.visible import visible
+from crmkit.report.render.visible import shortened, visible
+from crmkit.session import Session
 from crmkit.sync.group import Group
 from crmkit.sync.hub import HeldConflict
-from crmkit.sync.run import latest_run
 from crmkit.sync.shown import named_in, names, shown
 from crmkit.sync.state import State
-from crmkit.sync.undo import plan_undo
+from crmkit.sync.undo import Undo, plan_undo
 from crmkit.sync.why import why as explain
-from crmkit.syncing import open_local, open_sync
+from crmkit.syncing import last_that_wrote, named, open_local, open_sync, watched
+
+_LENGTH = 200
 
 
 @click.group()
@@ -63,11 +69,14 @@ def resolve(run: Run, sync: str, deal: str, field: str, take: str) -> None:
         members = [member for member, _ in held.candidates]
         if take not in members:
             raise UsageError(
-                f"{take} has no value in this conflict", hint=f"Choose one of: {', '.join(members)}."
+                f"{take!r} has no value in this conflict", hint=f"Choose one of: {', '.join(members)}."
             )
         with state.write() as db:
             group.hub.decide(db, held.entity, field, take)
-    run.terminal.say(f"Noted: {field} of {deal} is what {take} says. Next: crmkit plan {sync}", "green")
+    if run.terminal.as_json:
+        run.terminal.json({"deal": held.entity, "field": field, "decided": take})
+    else:
+        run.terminal.say(f"Noted: {field} of {deal} is what {take} says. Next: crmkit plan {sync}", "green")
 
 
 @click.command()
@@ -88,7 +97,10 @@ def refused(run: Run, sync: str, retry: bool) -> None:
             with state.write() as db:
                 count = group.hub.drop_refusals(db)
                 group.hub.set_pending(db, add={one.entity for one in found})
-            run.terminal.say(f"{count:,} writes will be tried again by the next run.", "green")
+            if run.terminal.as_json:
+                run.terminal.json({"retried": count})
+            else:
+                run.terminal.say(f"The next run tries again: {plural(count, 'refused write')}.", "green")
             raise SystemExit(0)
     if run.terminal.as_json:
         run.terminal.json(
@@ -116,7 +128,7 @@ def refused(run: Run, sync: str, retry: bool) -> None:
 
 
 @click.command()
-@click.argument("number", metavar="RUN", type=int, required=False)
+@click.argument("number", metavar="[RUN]", type=click.IntRange(1), required=False)
 @click.option("--sync", "sync", required=True, help="The sync whose run it was.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
 @click.pass_obj
@@ -124,26 +136,57 @@ def undo(run: Run, number: int | None, sync: str, yes: bool) -> None:
     """Take a run of a sync back, field by field, only where nobody edited since.
 
     Writes to the CRMs: puts old values back and deletes what the run created. What was
-    edited since stays, and is named. Without RUN: the last one.
+    edited since stays, and is named. Without RUN: the last one that wrote; `crmkit runs`
+    lists them. Asks before it writes unless --yes.
     """
     session = run.open()
-    with session.state() as state, open_sync(session, state, sync, watch=None, read_only=False) as opened:
-        chosen = number if number is not None else latest_run(state, sync)
+    named(session, sync)
+    if not yes and not run.terminal.can_ask:
+        raise UsageError("nobody is there to confirm", hint="Add --yes to write without asking.")
+    with session.state() as state:
+        chosen = number if number is not None else last_that_wrote(state, sync)
         if chosen is None:
-            raise UsageError(f"{sync} has not run yet")
-        found = plan_undo(opened.group, state, chosen)
-        for text in found.impossible:
-            run.terminal.say(visible(f"Stays: {text}"), "yellow")
-        if not found.ops:
-            run.terminal.say(f"Nothing of run {chosen} can be taken back.")
-            raise SystemExit(4 if found.impossible else 0)
-        if not yes:
-            if not run.terminal.can_ask:
-                raise UsageError("nobody is there to confirm", hint="Add --yes to write without asking.")
-            click.confirm(f"Take back {len(found.ops):,} writes of run {chosen}?", abort=True, err=True)
-        result = opened.run.undo(found)
-    show_result(run, result)
-    raise SystemExit(result.exit_code or (4 if found.impossible else 0))
+            raise UsageError(
+                f"no run of {sync} has written anything yet", hint="`crmkit runs` lists the runs."
+            )
+        with open_sync(session, state, sync, watch=None, read_only=False) as opened:
+            found = plan_undo(opened.group, state, chosen)
+            for text in found.impossible:
+                run.terminal.say(f"Stays: {visible(text)}", "yellow")
+            if not found.ops:
+                _nothing_to_undo(run, sync, chosen, found.impossible)
+            if not yes:
+                _ask_undo(found, chosen)
+            totals = Counter(op.connection for op in found.ops)
+            result = watched(opened, state, lambda: opened.run.undo(found), run.terminal.watch_writes, totals)
+    code = result.exit_code or (4 if found.impossible else 0)
+    if run.terminal.as_json:
+        run.terminal.json({**result_json(result, run, code), "undone": chosen, "stays": found.impossible})
+    else:
+        show_result(run, result)
+    raise SystemExit(code)
+
+
+def _nothing_to_undo(run: Run, sync: str, number: int, stays: list[str]) -> NoReturn:
+    code = 4 if stays else 0
+    if run.terminal.as_json:
+        run.terminal.json({"sync": sync, "exit_code": code, "writes": 0, "undone": number, "stays": stays})
+    else:
+        run.terminal.say(f"Nothing of run {number} can be taken back.")
+    raise SystemExit(code)
+
+
+def _ask_undo(found: Undo, number: int) -> None:
+    acts = Counter(op.act for op in found.ops)
+    words = ", ".join(
+        phrase
+        for phrase in (
+            f"{plural(acts[Act.UPDATE], 'record')} put back" if acts[Act.UPDATE] else "",
+            f"{plural(acts[Act.DELETE], 'record')} deleted" if acts[Act.DELETE] else "",
+        )
+        if phrase
+    )
+    click.confirm(f"Take run {number} back ({words})?", abort=True, err=True)
 
 
 @click.command()
@@ -157,11 +200,13 @@ def why(run: Run, ref: str, field: str | None, sync: str | None) -> None:
     syncs = list(session.config.settings.syncs)
     if sync is None and len(syncs) != 1:
         raise UsageError("name the sync with --sync", hint=f"Known: {', '.join(syncs) or 'none'}.")
-    try:
-        address = Ref.parse(ref)
-    except ValueError:
-        raise UsageError(f"{ref!r} is no record", hint="Write it as connection:deal:id.") from None
+    address = _address(session, ref)
     with session.state() as state, open_local(session, state, sync or syncs[0]) as group:
+        if field is not None and field not in group.fields:
+            raise UsageError(
+                f"{field!r} is no field of {group.name}",
+                hint=suggestion(field, group.fields),
+            )
         steps = explain(group, state, address, field)
         with state.read() as db:
             known = names(group, db, named_in((step.field, step.new) for step in steps))
@@ -181,17 +226,42 @@ def why(run: Run, ref: str, field: str | None, sync: str | None) -> None:
             ]
         )  # fmt: skip
         return
+    if not steps:
+        run.terminal.say("Nothing is known of it: no value was seen to change, decided or written.")
+        return
     run.terminal.table(
         ("when (UTC)", "what", "CRM", "field", "old", "new", "why", "run"),
         [
             [
                 f"{step.at:%Y-%m-%d %H:%M:%S}", step.what, step.connection, step.field,
-                text(step.field, step.old, step.what), text(step.field, step.new, step.what), step.reason,
+                _cut(text(step.field, step.old, step.what)), _cut(text(step.field, step.new, step.what)),
+                step.reason,
                 step.run or "",
             ]
             for step in steps
         ],
     )  # fmt: skip
+
+
+def _address(session: Session, text: str) -> Ref:
+    """A record as a person wrote it.
+
+    Raises:
+        UsageError: It has another shape, or names no connection.
+    """
+    try:
+        found = Ref.parse(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no record",
+            hint="Write it as connection:kind:id, for example hubspot-us:deal:4711.",
+        ) from None
+    session.config.chosen([found.connection])
+    return found
+
+
+def _cut(text: str) -> str:
+    return shortened(text, _LENGTH)
 
 
 def _short(value: Plain) -> str:
@@ -215,8 +285,8 @@ def _conflicts(group: Group, state: State) -> tuple[list[list[object]], list[dic
         label = known.get(one.entity, "")
         rows.append(
             [
-                f"{one.entity}  {label}", one.field,
-                "\n".join(f"{member}: {text}" for member, text in values.items()),
+                (one.entity, _cut(label)), one.field,
+                tuple(f"{member}: {_cut(text)}" for member, text in values.items()),
                 f"{one.since:%Y-%m-%d %H:%M}", one.reason, one.winner or "",
             ]
         )  # fmt: skip
@@ -234,7 +304,12 @@ def _find(group: Group, state: State, deal: str, field: str) -> HeldConflict:
     with state.read() as db:
         entity = deal
         if deal.split(":", 1)[0] in group.members:
-            ref = Ref.parse(deal)
+            try:
+                ref = Ref.parse(deal)
+            except ValueError:
+                raise UsageError(
+                    f"{deal!r} is no record", hint="Write it as connection:deal:id, or as the list prints it."
+                ) from None
             link = group.hub.links_to(db, ref.connection, ref.kind, [ref.id]).get(ref.id)
             entity = link.entity if link is not None else deal
         for one in group.hub.conflicts(db, [entity]):

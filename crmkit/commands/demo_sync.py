@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 
+from crmkit.commands.planned import show_plan
+from crmkit.commands.ran import summary
 from crmkit.commands.run import Run
-from crmkit.commands.sync import show_plan, summary
+from crmkit.commands.words import many, records
 from crmkit.model import Kind
 from crmkit.sandbox.server import Sandbox
 from crmkit.session import Session, pull
@@ -20,7 +22,6 @@ from crmkit.terminal import Terminal
 SYNC = "main"
 INDEX_LAG_SECONDS = 20
 _SHOWN = 4
-_PLURAL = {"company": "companies", "contact": "contacts", "deal": "deals"}
 Step = Callable[[Terminal, int, str], None]
 
 
@@ -76,10 +77,10 @@ def _plan(session: Session, state: State) -> PlanFile:
 def _show(terminal: Terminal, file: PlanFile) -> None:
     kinds = Counter((write.act, write.kind, write.connection) for write in file.writes)
     for (act, kind, connection), count in sorted(kinds.items()):
-        terminal.say(f"   {count:>5,} {_PLURAL.get(kind, kind)} to {act} in {connection}")
+        terminal.say(f"   {records(count, kind)} to {act} in {connection}")
     waiting = Counter(held.kind for held in file.held)
     for kind, count in sorted(waiting.items()):
-        terminal.say(f"   {count:>5,} waiting: {kind}", "yellow")
+        terminal.say(f"   {many(count, kind)}, waiting", "yellow")
     if not terminal.quiet and not terminal.as_json:
         updates = [write for write in file.writes if write.act == "update"][:_SHOWN]
         terminal.say("   For example:")

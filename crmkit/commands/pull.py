@@ -12,7 +12,7 @@ from crmkit.session import examine
 from crmkit.session import pull as pull_connections
 from crmkit.sync.pull import PullOutcome, PullResult
 from crmkit.sync.queries import quarantined
-from crmkit.terminal import PULL_COLUMNS, pull_json, pull_rows
+from crmkit.terminal import PULL_COLUMNS, Terminal, pull_json, pull_rows
 
 
 @click.command()
@@ -50,11 +50,16 @@ def show_pull(run: Run, results: Sequence[PullResult]) -> None:
         if result.error is not None:
             terminal.error(result.error, run.redact)
         elif result.outcome is PullOutcome.HELD:
-            terminal.say(
-                f"{result.progress.connection}: some records could not be read; "
-                "`crmkit quarantine` names them and the field at fault.",
-                "yellow",
-            )
+            show_quarantine(terminal, result.progress.connection)
+
+
+def show_quarantine(terminal: Terminal, connection: str) -> None:
+    """Tell that records could not be read, and where they are named."""
+    terminal.say(
+        f"{connection}: some records could not be read; `crmkit quarantine` names them and the field "
+        "at fault.",
+        "yellow",
+    )
 
 
 def pull_exit_code(results: Sequence[PullResult]) -> int:

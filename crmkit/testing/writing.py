@@ -93,6 +93,19 @@ class WritingContract:
             assert bench.connect().find([look_up(samples, kind, 1)])[key(1)] == [made]
         assert bench.ids(kind) == before
 
+    def test_a_note_of_a_deal_is_found_by_its_key(
+        self, bench: WritingBench, connector: Connector, samples: Samples
+    ) -> None:
+        if _writing(connector, Kind.NOTE, Act.CREATE).keys is Keys.NONE:
+            pytest.skip("a note keeps no key")
+        deal = created(connector, change(samples, Kind.DEAL, 1))
+        bench.settle()
+        values = {"text": 'Called. <b>"Yes"</b> & more', "deal_id": deal.id}
+        made = created(connector, Change("n", Act.CREATE, Kind.NOTE, None, values, key(2)))
+        bench.settle()
+        found = bench.connect().find([Lookup(Kind.NOTE, key(2), deal), Lookup(Kind.NOTE, key(3), deal)])
+        assert found == {key(2): [made]}
+
     # What is held
 
     @pytest.mark.parametrize("kind", KINDS, ids=str)

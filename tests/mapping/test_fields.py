@@ -106,7 +106,10 @@ NATIVES: dict[str, st.SearchStrategy[Any]] = {
     "probability": st.sampled_from([None, "0", "0.25", "1"]),
     "expected_close": st.one_of(st.none(), st.dates().map(lambda day: day.isoformat())),
     "owner": st.sampled_from([None, "1", "2"]),
-    "company": st.lists(st.sampled_from(["c1", "c2", "c9"]), unique=True).filter(lambda one: one[:1] != ["c9"]),
+    # Only the first one counts, and it has to be known.
+    "company": st.lists(st.sampled_from(["c1", "c2", "c9"]), unique=True).filter(
+        lambda one: one[:1] != ["c9"]
+    ),
     "contacts": st.lists(
         st.sampled_from(["k1", "k2", "k3", "k9"]).map(lambda one: [one, None, False]),
         unique_by=lambda one: one[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from crmkit.sync.pull import Pull
 from crmkit.sync.run import SyncResult, SyncRun
 from crmkit.sync.undo import Undo, plan_undo
 from tests.sync.engine import Bench, Box
+from tests.sync.lab import ram_folder
 
 
 class Picky(MemoryConnector):
@@ -33,6 +35,12 @@ class Picky(MemoryConnector):
             kept = {**change.values, "name": self.memory.live(change.ref).name}  # type: ignore[union-attr]
             return super()._write(Change(change.id, change.act, change.kind, change.ref, kept, change.key))
         return super()._write(change)
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    with ram_folder(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -709,7 +717,9 @@ def test_a_crm_without_keys_gets_no_deals_and_a_person_is_told(bench: Bench):
     class Keyless(MemoryConnector):
         capabilities = Capabilities(
             **{
-                **{name: getattr(MemoryConnector.capabilities, name) for name in ("incremental", "deletions")},
+                **{
+                    name: getattr(MemoryConnector.capabilities, name) for name in ("incremental", "deletions")
+                },
                 "writing": {},
             }
         )

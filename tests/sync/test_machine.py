@@ -17,16 +17,21 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from crmkit.errors import StalePlan
 from crmkit.sync import apply
 from crmkit.sync.plan import PlanFile
 from tests.sync.faulty import FATES, Behaviour
-from tests.sync.lab import FIELDS, Faults, Lab, LabBox, template
+from tests.sync.lab import FIELDS, Faults, Lab, LabBox, ram_folder, template
 
-EXAMPLES = int(os.environ.get("CRMKIT_EXAMPLES", "30"))
-RAM = Path("/dev/shm")  # noqa: S108 - a private folder is made there
+EXAMPLES = int(os.environ.get("CRMKIT_EXAMPLES", "50"))
 BOXES = st.integers(0, 2)
 DEALS = st.integers(0, 5)
 NAMES = st.sampled_from(FIELDS)
@@ -67,9 +72,7 @@ def some_faults(draw: st.DrawFn) -> dict[str, Any]:
         "fates": draw(st.dictionaries(st.integers(0, 2), st.lists(st.sampled_from(FATES), max_size=3))),
         "late": draw(st.lists(st.sampled_from([1.0, 50.0, 290.0]), max_size=2)),
         "kill": draw(st.one_of(st.none(), st.none(), st.integers(0, 260))),
-        "edits": draw(
-            st.lists(st.tuples(BOXES, CALLS, BOXES, DEALS, NAMES, STAGE_IDS), max_size=2)
-        ),
+        "edits": draw(st.lists(st.tuples(BOXES, CALLS, BOXES, DEALS, NAMES, STAGE_IDS), max_size=2)),
         "after_pull": draw(st.lists(st.tuples(BOXES, DEALS, NAMES, STAGE_IDS), max_size=1)),
     }
 
@@ -162,9 +165,7 @@ class Histories(RuleBasedStateMachine):
         def editing(box: int, deal: int, name: str, stage: str) -> Callable[[], None]:
             return lambda: self.edit(box, deal, name, stage)
 
-        edits = {
-            (self.box(where).name, call): editing(*rest) for where, call, *rest in drawn["edits"]
-        }
+        edits = {(self.box(where).name, call): editing(*rest) for where, call, *rest in drawn["edits"]}
 
         def after_pull() -> None:
             for each in drawn["after_pull"]:
@@ -242,9 +243,8 @@ class Histories(RuleBasedStateMachine):
 
 def test_any_history_converges_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(apply, "ThreadPoolExecutor", Serial)
-    folder = Path(tempfile.mkdtemp(dir=RAM)) if RAM.is_dir() else tmp_path
-    monkeypatch.setattr(Histories, "folder", folder, raising=False)
-    try:
+    with ram_folder(tmp_path) as folder:
+        monkeypatch.setattr(Histories, "folder", folder, raising=False)
         run_state_machine_as_test(
             Histories,
             settings=settings(
@@ -256,6 +256,3 @@ def test_any_history_converges_and_loses_nothing(tmp_path: Path, monkeypatch: py
                 print_blob=True,
             ),
         )
-    finally:
-        if folder != tmp_path:
-            shutil.rmtree(folder, ignore_errors=True)

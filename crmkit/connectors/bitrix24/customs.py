@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from crmkit.connectors.base import Field
-from crmkit.connectors.bitrix24.values import day, moment
-from crmkit.connectors.translate import FieldError, number, yes_no
+from crmkit.connectors.bitrix24.values import day
+from crmkit.connectors.translate import FieldError, moment, number, yes_no
 from crmkit.model import CustomValue
 
 Reader: TypeAlias = Callable[[Any, str], CustomValue]

@@ -21,12 +21,21 @@ from crmkit.connectors.bitrix24.values import (
     domain,
     ids,
     key_of,
-    moment,
     reached_by,
     required,
     some_id,
 )
-from crmkit.connectors.translate import FieldError, native_id, number, percent, records, text
+from crmkit.connectors.exact import ref_maker
+from crmkit.connectors.translate import (
+    FieldError,
+    moment,
+    native_id,
+    number,
+    percent,
+    records,
+    text,
+    utc_text,
+)
 from crmkit.errors import UnreadableRecord
 from crmkit.model import (
     AnyRecord,
@@ -70,7 +79,6 @@ DEAL_FIELDS = (
 Found: TypeAlias = tuple[Sequence[AnyRecord], Sequence[Unreadable]]
 R = TypeVar("R", bound=Record)
 
-_DEAL = Kind.DEAL
 _PERCENT = {whole: Decimal(whole) / 100 for whole in range(101)}
 _OUTCOMES: dict[Any, Outcome] = {"P": Outcome.OPEN, "S": Outcome.WON, "F": Outcome.LOST}
 # `apology` is the second kind of lost stage ("failure reason analysis"); it says that the
@@ -97,6 +105,7 @@ class Rows:
         self.connection = connection
         self.root = root
         self.customs = customs or Customs({})
+        self._deal_ref = ref_maker(connection, Kind.DEAL)
 
     def deals(self, rows: Iterable[Any]) -> tuple[list[Deal], list[Unreadable]]:
         """Deals, and those that cannot be read."""
@@ -167,7 +176,7 @@ class Rows:
         updated = moment(row["updatedTime"], "updatedTime")
         company = some_id(get("companyId"), "companyId")
         deal: dict[str, Any] = {
-            "ref": Ref(self.connection, _DEAL, native),
+            "ref": self._deal_ref(native),
             "name": title if type(title) is str else text(title, "title") or "",
             # 0 is the default pipeline here, not "none".
             "pipeline_id": str(pipeline) if type(pipeline) is int else native_id(pipeline, "categoryId"),
@@ -191,7 +200,7 @@ class Rows:
         if source:
             deal["source"] = text(source, "sourceId")
         if updated is not None:
-            deal["version"] = updated.isoformat()
+            deal["version"] = utc_text(updated)
         if (chance := get("probability")) is not None:
             whole = type(chance) is int and 0 <= chance <= 100
             deal["probability"] = _PERCENT[chance] if whole else percent(chance, "probability")

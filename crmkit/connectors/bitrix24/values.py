@@ -6,7 +6,7 @@ Source: https://apidocs.bitrix24.com/api-reference/crm/data-types.html
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -15,31 +15,6 @@ from urllib.parse import urlsplit
 from crmkit.connectors.translate import FieldError, instant, native_id, number
 
 KEY_PREFIX = "crmkit:"
-SECONDS = len("2026-09-20T08:00:00")
-
-# Distance from UTC by the end of a date-time; a portal writes one or two of them.
-_OFFSETS: dict[str, timedelta] = {"+00:00": timedelta(0)}
-
-
-def moment(value: Any, field: str) -> datetime | None:
-    """A date-time with the server's offset, in UTC; several times quicker than `instant`."""
-    if value is None:
-        return None
-    try:
-        return datetime.fromisoformat(value[:SECONDS] + "+00:00") - _OFFSETS[value[SECONDS:]]
-    except (KeyError, TypeError, ValueError, OverflowError):
-        pass
-    found = instant(value, field)
-    if found is not None:
-        _learn_offset(value[SECONDS:])
-    return found
-
-
-def _learn_offset(end: str) -> None:
-    if len(end) == len("+03:00"):  # so no fraction of a second
-        offset = datetime.fromisoformat(f"2000-01-01T00:00:00{end}").utcoffset()
-        if offset is not None:
-            _OFFSETS[end] = offset
 
 
 def day(value: Any, field: str) -> date | None:

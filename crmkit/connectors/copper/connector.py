@@ -344,9 +344,7 @@ class CopperConnector(Connector):
         if kind not in ACTIVITY_TYPES:
             # Gone, or so new that the search does not show it yet: only its own address tells.
             unseen: list[Segment] = [{"id": number} for number in numbers if number not in rows]
-            singles = walk(
-                unseen, lambda segment: (steps.by_id(segment["id"]), ()), in_flight=self.in_flight
-            )
+            singles = walk(unseen, lambda segment: (steps.by_id(segment["id"]), ()), in_flight=self.in_flight)
             rows |= {row["id"]: row for row, _ in singles if row is not None}
         return _readable(steps.translated(list(rows.values())))
 

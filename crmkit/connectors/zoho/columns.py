@@ -214,7 +214,7 @@ def _flag(value: Any, field: str) -> CustomValue:
 
 
 def _choices(value: Any, field: str) -> CustomValue:
-    if value is None or value == "":
+    if value is None or value in ("", []):
         return None
     if not isinstance(value, list):
         raise FieldError(field, "is not a list of choices")

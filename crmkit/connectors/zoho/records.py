@@ -6,12 +6,13 @@ Source: https://www.zoho.com/crm/developer/docs/api/v8/field-meta.html
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from crmkit.connectors.translate import FieldError, day, instant, number, percent, text
+from crmkit.connectors.exact import ref_maker
+from crmkit.connectors.translate import FieldError, day, moment, number, percent, text, utc_text
 from crmkit.connectors.zoho.columns import KEY_FIELD, Reader, lookup_id
 from crmkit.connectors.zoho.stages import NO_NAMES, Names
 from crmkit.model import Kind, Outcome, Ref
@@ -43,6 +44,7 @@ class Reading:
     ) -> None:
         self.names = names
         self._connection = connection
+        self._deal_ref = ref_maker(connection, Kind.DEAL)
         self._custom_fields = custom
         self._currency = currency
         self._url = url
@@ -59,19 +61,19 @@ class Reading:
         except (KeyError, TypeError):
             place = self._place(row)
         stamp, made = get("Modified_Time"), get("Created_Time")
-        modified = _time(stamp, "Modified_Time")
+        modified = moment(stamp, "Modified_Time")
         found: dict[str, Any] = {
-            "ref": Ref(self._connection, Kind.DEAL, native),
+            "ref": self._deal_ref(native),
             "name": text(get("Deal_Name"), "Deal_Name") or "",
             # The record's own currency exists only where the org uses several.
             "currency": text(get("Currency"), "Currency") or self._currency,
-            "created_at": modified if made == stamp else _time(made, "Created_Time"),
+            "created_at": modified if made == stamp else moment(made, "Created_Time"),
             "modified_at": modified,
-            "version": modified.isoformat() if modified else None,
+            "version": utc_text(modified) if modified else None,
             **place,
         }
         if (value := get("Last_Activity_Time")) is not None:
-            found["last_activity_at"] = modified if value == stamp else _time(value, "Last_Activity_Time")
+            found["last_activity_at"] = modified if value == stamp else moment(value, "Last_Activity_Time")
         if (value := get("Amount")) is not None:
             found["amount"] = value if type(value) is Decimal else number(value, "Amount")
         if (value := get("Probability")) is not None:
@@ -87,7 +89,7 @@ class Reading:
             found["expected_close"] = self._day(value, "Closing_Date")
         # Newer orgs only, and empty for deals that have not moved since.
         if (value := get("Stage_Modified_Time")) is not None:
-            found["stage_entered_at"] = entered = _time(value, "Stage_Modified_Time")
+            found["stage_entered_at"] = entered = moment(value, "Stage_Modified_Time")
             if place["outcome"] is not Outcome.OPEN:
                 found["closed_at"] = entered
         if (value := get("Reason_For_Loss__s")) is not None and place["outcome"] is Outcome.LOST:
@@ -164,15 +166,15 @@ class Reading:
 
     def _shared(self, row: Mapping[str, Any]) -> dict[str, Any]:
         get = row.get
-        modified = _time(get("Modified_Time"), "Modified_Time")
+        modified = moment(get("Modified_Time"), "Modified_Time")
         return {
             "owner_id": lookup_id(get("Owner"), "Owner"),
             "key": _key(get(KEY_FIELD)),
             "custom": self._custom(row),
             "url": self._url and self._url + row["id"],
-            "created_at": _time(get("Created_Time"), "Created_Time"),
+            "created_at": moment(get("Created_Time"), "Created_Time"),
             "modified_at": modified,
-            "version": modified.isoformat() if modified else None,
+            "version": utc_text(modified) if modified else None,
         }
 
     def owner(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,8 +201,8 @@ class Reading:
             "company_id": parent if module == "Accounts" else None,
             "text": "\n".join(part for part in written if part),
             "author_id": lookup_id(row.get("Created_By") or row.get("Owner"), "Owner"),
-            "at": _time(row.get("Created_Time"), "Created_Time"),
-            "modified_at": _time(row.get("Modified_Time"), "Modified_Time"),
+            "at": moment(row.get("Created_Time"), "Created_Time"),
+            "modified_at": moment(row.get("Modified_Time"), "Modified_Time"),
         }
 
     def _custom(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,15 +233,6 @@ def note_parent(row: Mapping[str, Any]) -> str:
 def row_id(row: Mapping[str, Any]) -> str:
     """The id of any row."""
     return str(row["id"])
-
-
-def _time(value: Any, field: str) -> datetime | None:
-    # The common case in one step; anything else is named by `instant`.
-    try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return instant(value, field)
-    return moment.astimezone(UTC) if moment.tzinfo else instant(value, field)
 
 
 def _texts(row: Mapping[str, Any], *fields: str) -> tuple[str, ...]:
