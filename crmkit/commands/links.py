@@ -207,7 +207,7 @@ def _show_pairs(run: Run, pairs: Sequence[Pair], known: Mapping[Ref, Described])
     rows = [
         [
             "" if pair.score is None else f"{pair.score:.0f}",
-            *(f"{ref}\n{_words(known.get(ref, Described()))}" for ref in (pair.one, pair.other)),
+            *((ref, _words(known.get(ref, Described()))) for ref in (pair.one, pair.other)),
             pair.evidence,
         ]
         for pair in pairs[:_SHOWN]

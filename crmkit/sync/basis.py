@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crmkit.model import Kind
+from crmkit.model import Kind, Ref
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group
 from crmkit.sync.hub import HeldConflict, Hub, JournalEntry, Link, Refusal, Status
@@ -38,6 +38,7 @@ class Basis:
         intents: Writes whose outcome is not known, by (connection, entity).
         refusals: Refused writes by (connection, entity, act).
         conflicts: Held conflicts of the deals at hand, by (entity, field).
+        reviews: Records that wait for a person before they are linked, with the reason.
     """
 
     group: Group
@@ -48,6 +49,7 @@ class Basis:
     intents: dict[tuple[str, str], JournalEntry] = field(default_factory=dict)
     refusals: Mapping[tuple[str, str, str], Refusal] = field(default_factory=dict)
     conflicts: dict[tuple[str, str], HeldConflict] = field(default_factory=dict)
+    reviews: dict[Ref, str] = field(default_factory=dict)
     _overlay: dict[str, list[LinkKey]] = field(default_factory=dict)
     _overlay_of: set[LinkKey] = field(default_factory=set)
 

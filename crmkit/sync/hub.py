@@ -168,6 +168,12 @@ class Hub:
             for row in db.execute(query.where(table.c.id.in_(chunk)))
         }
 
+    def everyone(self, db: sa.Connection, kind: Kind) -> set[str]:
+        """Ids of all entities of a kind."""
+        table = tables.entities
+        query = sa.select(table.c.id).where(table.c.sync == self.sync, table.c.kind == kind.value)
+        return set(db.execute(query).scalars())
+
     def links_of(self, db: sa.Connection, entities: Collection[str]) -> dict[str, list[Link]]:
         """All links of entities, by entity, in a fixed order."""
         found: dict[str, list[Link]] = {entity: [] for entity in entities}

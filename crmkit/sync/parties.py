@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from crmkit.connectors.writing import Act, Keys
 from crmkit.mapping.fields import Plain, Unmapped
-from crmkit.model import Kind
+from crmkit.model import Kind, Ref
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group, Member
 from crmkit.sync.hub import Entity, Link, Status
@@ -30,15 +30,22 @@ class Parties:
         db: The open state store.
         out: The plan; new entities and links go there.
         report: Takes each write that is needed, or why there is none.
+        reviews: Records that wait for a person before they are linked.
     """
 
     def __init__(
-        self, group: Group, db: sa.Connection, out: Computed, report: Callable[[Op | None, Held | None], None]
+        self,
+        group: Group,
+        db: sa.Connection,
+        out: Computed,
+        report: Callable[[Op | None, Held | None], None],
+        reviews: Collection[Ref] = (),
     ) -> None:
         self._group = group
         self._db = db
         self._out = out
         self._report = report
+        self._reviews = reviews
         self._wanted: dict[tuple[str, Kind, str], str | None] = {}
         self._known: set[str] = set()
         for link in out.links.values():
@@ -69,9 +76,7 @@ class Parties:
         for (connection, kind), ids in sorted(natives.items()):
             missing = {native for native in ids if (connection, kind, native) not in directory.entity_of}
             links = self._group.hub.links_to(self._db, connection, kind, missing)
-            held = {
-                one.label for one in self._out.held if one.kind == "review" and one.connection == connection
-            }
+            held = {ref.id for ref in self._reviews if ref.connection == connection and ref.kind is kind}
             for native in sorted(missing):
                 link = links.get(native)
                 if link is not None:
@@ -176,6 +181,10 @@ class Parties:
         origin, row = source
         writing = member.writing(kind)
         label = str(row["name"])
+        if Ref(origin, kind, row["id"]) in self._reviews:
+            reason = f"the {kind} may be there already; it waits for a review"
+            self._report(None, Held("blocked", connection, entity, label, None, reason))
+            return
         if Act.CREATE not in writing.acts or writing.keys is Keys.NONE:
             self._report(
                 None, Held("required", connection, entity, label, None, f"a {kind} cannot be created here")

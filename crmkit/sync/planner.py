@@ -65,8 +65,11 @@ class Planner:
                 intents={(entry.connection, entry.entity): entry for entry in self._hub.intents(db)},
                 refusals=self._hub.refusals(db),
             )
-            self._check_group(basis)
+            changed = self._check_group(basis)
             examine = self._hub.pending(db) | Observer(basis).run()
+            if changed:
+                # Another rule, map or member may make a write due where no record changed.
+                examine |= self._hub.everyone(db, Kind.DEAL)
             self._list_reviews(basis)
             writes, merging = Writes(basis), Merging(basis)
             for chunk in chunks(examine, ENTITIES_AT_ONCE):
@@ -82,12 +85,13 @@ class Planner:
             )
         return basis.out
 
-    def _check_group(self, basis: Basis) -> None:
+    def _check_group(self, basis: Basis) -> bool:
+        """Whether the settings or maps are others than in the last run."""
         table = tables.groups
         row = basis.db.execute(sa.select(table).where(table.c.sync == self._group.name)).one_or_none()
         basis.out.first = row is None
         if row is None:
-            return
+            return False
         for connection, account in self._group.accounts.items():
             before = row.accounts.get(connection)
             if before is not None and list(before) != account:
@@ -96,17 +100,19 @@ class Planner:
                     f"{self._group.name} ran last ({before[0]} {before[1]})",
                     hint="Put the old credentials back, or give the new account a connection of its own.",
                 )
-        if row.digest != self._group.digest:
-            basis.out.guards.append(
-                TrippedGuard(
-                    name="settings",
-                    connection="",
-                    count=1,
-                    limit=0,
-                    reason="the settings or stage maps of this sync changed since its last run; "
-                    "look at the plan before it is applied",
-                )
+        if row.digest == self._group.digest:
+            return False
+        basis.out.guards.append(
+            TrippedGuard(
+                name="settings",
+                connection="",
+                count=1,
+                limit=0,
+                reason="the settings or stage maps of this sync changed since its last run; "
+                "look at the plan before it is applied",
             )
+        )
+        return True
 
     def _reconcile(self, basis: Basis, writes: Writes, merging: Merging, ids: Sequence[str]) -> None:
         """Merge a chunk of deals and collect what has to be written."""
@@ -154,8 +160,8 @@ class Planner:
 
     def _list_reviews(self, basis: Basis) -> None:
         """Records that wait for a person: as found now, else as found by the last match."""
-        found = self._hub.reviews(basis.db) if basis.out.reviews is None else basis.out.reviews
-        for ref, reason in sorted(found.items()):
+        basis.reviews = self._hub.reviews(basis.db) if basis.out.reviews is None else basis.out.reviews
+        for ref, reason in sorted(basis.reviews.items()):
             basis.hold("review", ref.connection, "", ref.id, None, f"{ref.kind}: {reason}")
 
     def _list_conflicts(self, basis: Basis) -> None:

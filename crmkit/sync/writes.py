@@ -8,7 +8,7 @@ from typing import Any
 
 from crmkit.connectors.writing import Act, Keys
 from crmkit.mapping.fields import Unmapped
-from crmkit.model import Kind, Outcome
+from crmkit.model import Kind, Outcome, Ref
 from crmkit.sync.basis import Basis
 from crmkit.sync.group import Member
 from crmkit.sync.hub import DELETED, UNDONE, Entity, Link, Status
@@ -33,7 +33,7 @@ class Writes:
         self._basis = basis
         self._group = basis.group
         self._asked: set[tuple[str, str, str]] = set()
-        self._parties = Parties(basis.group, basis.db, basis.out, self._party)
+        self._parties = Parties(basis.group, basis.db, basis.out, self._party, basis.reviews)
 
     @property
     def parties(self) -> Parties:
@@ -105,6 +105,8 @@ class Writes:
         again = False
         if not live:
             return False
+        refs = (Ref(link.connection, Kind.DEAL, link.native_id) for link, _ in live)
+        doubtful = any(ref in self._basis.reviews for ref in refs)
         for connection, member in self._group.members.items():
             mine = [link for link in links if link.connection == connection]
             if any(link.status is not Status.DEAD for link in mine) or not member.creates:
@@ -115,6 +117,10 @@ class Writes:
             if not ours and self._group.settings.deletes is not Deletes.RECREATE:
                 continue  # it was deleted there, and stays so
             again = True
+            if doubtful:
+                reason = "may be there already: one of its records waits for a review"
+                self._basis.hold("blocked", connection, entity.id, label, None, reason)
+                continue
             self._create(entity, connection, member, label)
         return again
 

@@ -105,3 +105,18 @@ def test_what_was_undone_is_not_done_again_by_itself(bench: Bench) -> None:
     other = named(bench["b"], "Deal d2")
     assert bench["b"].get(other).amount is None
     assert bench.sync().writes == 0
+
+
+def test_what_may_be_there_already_is_not_created_in_a_member_that_joins_later(tmp_path: Path) -> None:
+    bench = Bench(tmp_path).add("a", "b", "c")
+    for name in ("a", "b", "c"):
+        bench[name].company("c1", "Acme", domain="acme.test")
+    for name, native in (("a", "d1"), ("b", "d1"), ("c", "d1"), ("c", "d2")):
+        bench[name].deal(native, companies=("c1",), amount=Decimal(500), name="Big one")
+    bench.settings = {"members": ["a", "b"]}
+    assert bench.sync().exit_code == 0
+    bench.settings = {"members": ["a", "b", "c"]}
+    result = bench.sync()
+    assert len(bench["c"].deals()) == 2
+    assert {held.kind for held in result.held} >= {"review", "blocked"}
+    assert result.exit_code == 4
