@@ -126,7 +126,8 @@ class Writing:
         acts: What can be done.
         fields: Model fields that create and update can set; `custom` stands for all of them.
         create_fields: Fields that only a create can set.
-        required: Fields without which a create is refused.
+        required: Fields that a create must name: without them the CRM refuses it, or puts in
+            something of its own.
         keys: How a created record is found again.
         update_if_unchanged: Whether the CRM itself refuses an update of a record that
             changed meanwhile.
