@@ -434,10 +434,11 @@ def main() -> None:
         print("\n" + "\n".join(labels))
 
 
-def _measure(crm: str, deals: int, latency: float) -> list[dict[str, Any]]:
+def _measure(crm: str, deals: int, latency: float) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         if crm == "memory":
-            return _run_client(crm, deals, folder)
+            yield from _run_client(crm, deals, folder)
+            return
         server = subprocess.Popen(
             [
                 sys.executable, "-m", "crmkit.cli", "-q", "--json", "sandbox", "up", crm,
@@ -456,20 +457,20 @@ def _measure(crm: str, deals: int, latency: float) -> list[dict[str, Any]]:
             address = urlsplit(json.loads(told)["base_url"])
             control = f"{address.scheme}://{address.netloc}/_sandbox/settings"
             requests.post(control, json={"lag_seconds": 0}, timeout=10).raise_for_status()
-            return _run_client(crm, deals, folder)
+            yield from _run_client(crm, deals, folder)
         finally:
             server.terminate()
             server.wait()
 
 
-def _run_client(crm: str, deals: int, folder: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, __file__, crm, "--client", folder, "--deals", str(deals)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def _run_client(crm: str, deals: int, folder: str) -> Iterator[dict[str, Any]]:
+    """What the client tells of each act, as it comes."""
+    command = [sys.executable, __file__, crm, "--client", folder, "--deals", str(deals)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        yield from map(json.loads, client.stdout)
+    if client.returncode:
+        raise SystemExit(f"{crm}: the client failed")
 
 
 def _show(crm: str, found: Mapping[str, Any]) -> None:

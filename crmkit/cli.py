@@ -120,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader (head, less) has seen enough; a second error at exit helps nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        _fail(context, CrmkitError(f"cannot go on: {error.strerror or error}"))
     except Exception as error:
         # A mistake in crmkit itself. Its text may quote anything, so it is shown masked.
         _fail(context, _mistake(context, error))

@@ -191,8 +191,15 @@ def _cell(cell: object) -> Text:
     return Text("\n".join(visible(str(line)) for line in lines))
 
 
+class _Console(Console):
+    """A console that leaves it to `cli.main` what happens when nobody reads on."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    console = _Console(stderr=stderr, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPED_WIDTH  # a file or a pipe has no edge to fold text at
     return console

@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
@@ -204,7 +203,7 @@ class PlanFile(_Json):
 
     crmkit_plan: Literal[1] = 1
     sync: str
-    made_at: datetime
+    made_at: AwareDatetime
     generation: str
     digest: str
     content: str
@@ -271,6 +270,6 @@ def load_plan(path: Path) -> PlanFile:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"{path} is not a plan of this version: {where}: {first['msg']}",
+            f"{path} is not a plan of this version: {where + ': ' if where else ''}{first['msg']}",
             hint="Make a new one with `crmkit plan SYNC --out FILE`.",
         ) from error

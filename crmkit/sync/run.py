@@ -236,10 +236,12 @@ class SyncRun:
         if file.sync != self.group.name:
             raise StalePlan(f"the plan is for {file.sync!r}, not for {self.group.name!r}")
         age = self.clock.now() - file.made_at
-        allowed = timedelta(minutes=self.group.settings.plan_minutes)
-        if not timedelta(0) <= age + timedelta(minutes=5) <= allowed + timedelta(minutes=5):
+        if age < -timedelta(minutes=5):
+            raise StalePlan("the plan says that it was made in the future")
+        if age > timedelta(minutes=self.group.settings.plan_minutes):
             minutes = age.total_seconds() / 60
-            raise StalePlan(f"the plan is {minutes:.0f} minutes old; allowed are {allowed.seconds // 60}")
+            allowed = self.group.settings.plan_minutes
+            raise StalePlan(f"the plan is {minutes:.0f} minutes old; allowed are {allowed:.0f}")
         if file.digest != self.group.digest:
             raise StalePlan("the settings or stage maps changed after the plan was made")
         with self.state.read() as db:
@@ -268,7 +270,8 @@ class SyncRun:
     def _check_guards(self, guards: Sequence[TrippedGuard], confirmed: Mapping[str, int]) -> None:
         stops = unconfirmed(guards, confirmed)
         if stops:
-            flags = " ".join(f"--confirm {one.name}={one.count}" for one in stops)
+            largest = {one.name: max(each.count for each in stops if each.name == one.name) for one in stops}
+            flags = " ".join(f"--confirm {name}={count}" for name, count in largest.items())
             raise GuardTripped(
                 f"{self.group.name}: stopped before the first write:\n"
                 + "\n".join(f"  {one.reason}" for one in stops),
@@ -323,6 +326,7 @@ class SyncRun:
             )
             result.run = int(done.inserted_primary_key[0]) if done.inserted_primary_key else 0
         outcome, error = "failed", None
+        used = [member.connector.context.usage for member in self.group.members.values()]
         try:
             yield
             outcome = "done" if result.exit_code == 0 else f"exit {result.exit_code}"
@@ -334,7 +338,14 @@ class SyncRun:
                 db.execute(
                     schema.runs.update()
                     .where(schema.runs.c.number == result.run)
-                    .values(ended_at=self.clock.now(), outcome=outcome, records=result.writes, error=error)
+                    .values(
+                        ended_at=self.clock.now(),
+                        outcome=outcome,
+                        records=result.writes,
+                        error=error,
+                        requests=sum(one.requests for one in used),
+                        waited_seconds=sum(one.waited_seconds for one in used),
+                    )
                 )
 
     def _cost(self, connection: str, ops: Sequence[Op]) -> PlannedCost:
@@ -384,14 +395,3 @@ def _look_again(result: SyncResult) -> None:
         result.writes -= stale
         tally.moved.clear()
         tally.notes = [note for note in tally.notes if not note.endswith(LEFT_ALONE)]
-
-
-def latest_run(state: State, sync: str) -> int | None:
-    """The number of a sync's last run that wrote, or `None`."""
-    table = schema.runs
-    query = sa.select(sa.func.max(table.c.number)).where(
-        table.c.connection == sync, table.c.command.in_(("sync", "apply"))
-    )
-    with state.read() as db:
-        found = db.execute(query).scalar()
-    return int(found) if found is not None else None

@@ -11,13 +11,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crmkit.connectors.clock import SystemClock
+from crmkit.errors import Interrupted
 from crmkit.sandbox.server import Sandbox
+from crmkit.session import pull
 from crmkit.sync.lease import hold
+from crmkit.sync.pull import PullOutcome, PullResult
 from crmkit.sync.state import State
 from tests.scenarios.conftest import Crmkit, Result
 from tests.scenarios.syncing import Desk, agreed_sync, configure, open_desk
@@ -242,11 +247,26 @@ def test_wrong_credentials_of_one_member_end_with_7_and_write_nothing(
     assert "pat-wrong-secret" not in result.err
 
 
+def test_whoever_stops_the_pull_of_one_member_stops_the_sync_of_all(
+    crmkit: Crmkit, up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = open_desk(crmkit, up, tmp_path, monkeypatch, ["hubspot", "bitrix24", "close"], deals=10)
+
+    def stopped(*arguments: Any, **options: Any) -> list[PullResult]:
+        *others, last = pull(*arguments, **options)
+        return [*others, replace(last, outcome=PullOutcome.INTERRUPTED, error=Interrupted("stopped"))]
+
+    monkeypatch.setattr("crmkit.syncing.pull", stopped)
+    before = desk.written()
+    result = desk.confirmed("sync", "main")
+    assert (result.code, desk.written()) == (130, before)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_ctrl_c_while_writing_ends_with_130_and_the_rest_is_written_by_resume(
     crmkit: Crmkit, up: Up, tmp_path: Path
 ) -> None:
-    box = up("hubspot", "bitrix24", deals=60, latency_ms=120)
+    box = up("hubspot", "bitrix24", deals=30, latency_ms=80)
     assert crmkit("pull").code == 0
     configure(tmp_path, agreed_sync(["hubspot", "bitrix24"]).replace('create = "none"', 'create = "all"'))
     confirm = ("--confirm", "creates=9999", "--confirm", "field.name=9999")
