@@ -161,7 +161,7 @@ def killers(mutant: Mutant, folder: Path) -> list[str]:
     path.write_text(mutant.source(folder), encoding="utf-8")
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests],
+            [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *mutant.tests],
             cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
     finally:

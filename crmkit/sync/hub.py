@@ -426,12 +426,34 @@ class Hub:
         """Refused writes by (connection, entity, act)."""
         table = tables.refusals
         return {
-            (row.connection, row.entity, row.act): Refusal(
-                row.connection, row.entity, row.act, row.digest, row.tries, row.field, row.reason,
-                row.since, row.last_at,
-            )
+            (row.connection, row.entity, row.act): _refusal(row)
             for row in db.execute(sa.select(table).where(table.c.sync == self.sync))
-        }  # fmt: skip
+        }
+
+    def refused(self, db: sa.Connection, connection: str, entities: Collection[str]) -> set[tuple[str, str]]:
+        """Entity and act of refused writes of one member."""
+        columns = tables.refusals.c
+        query = sa.select(columns.entity, columns.act).where(
+            columns.sync == self.sync, columns.connection == connection
+        )
+        return {
+            (row.entity, row.act)
+            for chunk in _chunks(entities)
+            for row in db.execute(query.where(columns.entity.in_(chunk)))
+        }
+
+    def refusal(self, db: sa.Connection, connection: str, entity: str, act: str) -> Refusal | None:
+        """One refused write."""
+        table = tables.refusals
+        row = db.execute(
+            sa.select(table).where(
+                table.c.sync == self.sync,
+                table.c.connection == connection,
+                table.c.entity == entity,
+                table.c.act == act,
+            )
+        ).one_or_none()
+        return _refusal(row) if row is not None else None
 
     def put_refusal(self, db: sa.Connection, refusal: Refusal) -> None:
         """Count a refused write."""
@@ -527,6 +549,22 @@ class Hub:
             values["native_id"] = native_id
         db.execute(table.update().where(table.c.id == id).values(**values))
 
+    def journal_end_all(self, db: sa.Connection, ends: Sequence[Mapping[str, Any]]) -> None:
+        """Note the outcomes of writes: `entry`, `to`, `at`, `why`, and `native` where it is new."""
+        table = tables.journal
+        native = sa.func.coalesce(sa.bindparam("native", type_=sa.Text), table.c.native_id)
+        query = (
+            table.update()
+            .where(table.c.id == sa.bindparam("entry"))
+            .values(
+                state=sa.bindparam("to"),
+                ended_at=sa.bindparam("at"),
+                reason=sa.bindparam("why"),
+                native_id=native,
+            )
+        )
+        db.execute(query, list(ends))
+
     def journal_miss(self, db: sa.Connection, id: str) -> None:
         """Note that a look-up did not find what was to be created."""
         table = tables.journal
@@ -570,6 +608,13 @@ def _link(row: Any) -> Link:
         row.evidence,
         row.rebuilt,
     )
+
+
+def _refusal(row: Any) -> Refusal:
+    return Refusal(
+        row.connection, row.entity, row.act, row.digest, row.tries, row.field, row.reason,
+        row.since, row.last_at,
+    )  # fmt: skip
 
 
 def _entry(row: Any) -> JournalEntry:

@@ -17,12 +17,13 @@ from crmkit.mapping.fields import Unmapped
 from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync import schema
 from crmkit.sync.group import Group, Member
-from crmkit.sync.hub import CREATED, DELETED, UNDONE, Intent, Link, Refusal, Status
+from crmkit.sync.hub import CREATED, DELETED, UNDONE, Entity, Intent, Link, Refusal, Status
 from crmkit.sync.lease import Lease
 from crmkit.sync.plan import Op, payload_digest
 from crmkit.sync.ready import Ready
 from crmkit.sync.reconcile import NOTHING, Base
 from crmkit.sync.results import after_write
+from crmkit.sync.sheet import Sheet
 from crmkit.sync.state import State
 from crmkit.sync.store import Batch, Store
 
@@ -84,15 +85,26 @@ class Outcomes:
         read = self._read_back(member, outcomes)
         tally = self.tallies[member.connection]
         names: list[str] = []
+        if not outcomes:
+            return
         with self._state.write() as db:
             self._lease.guard(db)
+            sheet = self._sheet(db, member, outcomes)
             for ready, outcome in outcomes:
-                names.append(self._store(db, member, ready, outcome, read.get(outcome.id)))
+                names.append(self._store(sheet, member, ready, outcome, read.get(outcome.id)))
+            sheet.flush(self._clock.now())
         for (ready, _), name in zip(outcomes, names, strict=True):
             tally.counts[name] += 1
             tally.recent.append(name in ("unknown", "unsent"))
             if name in ("stale", "adopted"):
                 tally.moved.add(ready.op.entity)
+
+    def _sheet(self, db: sa.Connection, member: Member, outcomes: Sequence[tuple[Ready, Written]]) -> Sheet:
+        ops = [ready.op for ready, _ in outcomes]
+        sheet = Sheet(db, self._hub, self._stores[member.connection], ops[0].kind)
+        created = {op.entity for op in ops if op.act is Act.CREATE and op.kind is Kind.DEAL}
+        sheet.prepare((op.native_id for op in ops if op.native_id), [op.entity for op in ops], created)
+        return sheet
 
     def agree(self, member: Member, one: Ready) -> None:
         """Nothing to write: the CRM holds the wanted values already."""
@@ -151,21 +163,22 @@ class Outcomes:
         return {unseen[record.ref]: record for record in records if record.ref in unseen}
 
     def _store(
-        self, db: sa.Connection, member: Member, ready: Ready, outcome: Written, read: AnyRecord | None
+        self, sheet: Sheet, member: Member, ready: Ready, outcome: Written, read: AnyRecord | None
     ) -> str:
         """Store one outcome; its name."""
         op = ready.op
 
         def end(state: Intent, reason: str | None = None, native_id: str | None = None) -> None:
-            now = self._clock.now()
-            self._hub.journal_end(db, ready.entry.id, state, now, native_id=native_id, reason=reason)
+            sheet.end(ready.entry.id, state, self._clock.now(), native_id=native_id, reason=reason)
 
         match outcome.result:
             case Result.DONE:
-                return self._done(db, member, ready, outcome, read)
+                return self._done(sheet, member, ready, outcome, read)
             case Result.EXISTS if outcome.ref is not None:
                 end(Intent.FAILED, "it was there already", outcome.ref.id)
-                return "adopted" if self._adopt(db, op, outcome.ref) else "refused"
+                # The record may be one that this very group of writes has made.
+                sheet.flush(self._clock.now())
+                return "adopted" if self._adopt(sheet.db, op, outcome.ref) else "refused"
             case Result.UNKNOWN:
                 end(Intent.UNKNOWN, outcome.reason)
                 return "unknown"
@@ -174,49 +187,48 @@ class Outcomes:
                 return "unsent"
             case Result.GONE if op.act is Act.DELETE:
                 end(Intent.ACKED)
-                self._bury(db, op)
+                sheet.bury(op.native_id or "", self._evidence)
                 return "deleted"
             case Result.STALE | Result.GONE:
                 end(Intent.FAILED, outcome.reason or "stale")
                 return "stale"
             case _:
                 end(Intent.FAILED, outcome.reason)
-                self._refuse(db, op, outcome.field, outcome.reason)
+                self._refuse(sheet.db, op, outcome.field, outcome.reason)
                 return "refused"
 
     def _done(
-        self, db: sa.Connection, member: Member, ready: Ready, outcome: Written, read: AnyRecord | None
+        self, sheet: Sheet, member: Member, ready: Ready, outcome: Written, read: AnyRecord | None
     ) -> str:
         op, now = ready.op, self._clock.now()
         assert outcome.ref is not None
-        self._hub.journal_end(db, ready.entry.id, Intent.ACKED, now, native_id=outcome.ref.id)
+        sheet.end(ready.entry.id, Intent.ACKED, now, native_id=outcome.ref.id)
         if op.act is Act.DELETE:
-            self._hub.drop_refusals(db, op.connection, op.entity, op.act.value)
-            self._bury(db, op)
+            sheet.taken(op.entity, op.act.value)
+            sheet.bury(op.native_id or "", self._evidence)
             return "deleted"
         shown = outcome.record
         after = after_write(op, outcome, ready.change, ready.left, ready.before, shown or read)
         bases, kept = self._bases(member, ready, outcome, shown or read)
         if op.act is Act.CREATE:
-            bases = {**self._filled_in(db, member, op, shown or read), **bases}
-            self._hub.put_links(
-                db,
-                [
-                    Link(
-                        op.entity, op.connection, op.kind, outcome.ref.id, Status.LIVE, bases,
-                        outcome.version or getattr(after, "version", None), now, CREATED,
-                    )
-                ],
+            bases = {**self._filled_in(sheet.entity(op.entity), member, op, shown or read), **bases}
+            sheet.link(
+                Link(
+                    op.entity, op.connection, op.kind, outcome.ref.id, Status.LIVE, bases,
+                    outcome.version or getattr(after, "version", None), now, CREATED,
+                )
             )  # fmt: skip
             with self._directory_lock:
                 self._group.directory.add(op.connection, op.kind, outcome.ref.id, op.entity)
         else:
-            self._settle(db, op, {**ready.agreed, **bases}, outcome.version, now)
-        self._keep(db, op.connection, op.kind, [after], now)
+            sheet.change_link(
+                op.native_id or "", bases={**ready.agreed, **bases}, version=outcome.version, written_at=now
+            )
+        sheet.keep(after, now)
         if kept:
-            self._refuse_fields(db, op, kept)
+            self._refuse_fields(sheet.db, op, kept)
         else:
-            self._hub.drop_refusals(db, op.connection, op.entity, op.act.value)
+            sheet.taken(op.entity, op.act.value)
         return "created" if op.act is Act.CREATE else "updated"
 
     def _bases(
@@ -251,12 +263,11 @@ class Outcomes:
         return bases, kept
 
     def _filled_in(
-        self, db: sa.Connection, member: Member, op: Op, record: AnyRecord | None
+        self, entity: Entity | None, member: Member, op: Op, record: AnyRecord | None
     ) -> dict[str, Base]:
         """What the CRM filled in by itself when it created a deal is no edit of a user."""
         if op.kind is not Kind.DEAL or record is None:
             return {}
-        entity = self._hub.entities(db, [op.entity]).get(op.entity)
         found: dict[str, Base] = {}
         for name in self._group.fields:
             if name in self._group.settings.custom and name not in member.codec.custom:
@@ -299,17 +310,21 @@ class Outcomes:
         self._hub.set_pending(db, add=[op.entity] if op.kind is Kind.DEAL else [])
         return True
 
+    @property
+    def _evidence(self) -> str:
+        """What dead links tell about why they are dead."""
+        return UNDONE if self._undoing else DELETED
+
     def _bury(self, db: sa.Connection, op: Op) -> None:
-        evidence = UNDONE if self._undoing else DELETED
         for link in self._hub.links_to(db, op.connection, op.kind, [op.native_id or ""]).values():
-            self._hub.put_links(db, [replace(link, status=Status.DEAD, evidence=evidence)])
+            self._hub.put_links(db, [replace(link, status=Status.DEAD, evidence=self._evidence)])
         self._stores[op.connection].bury(
             db, op.kind, [Ref(op.connection, op.kind, op.native_id or "")], self._clock.now()
         )
 
     def _refuse(self, db: sa.Connection, op: Op, name: str | None, reason: str) -> None:
         """Count a refused write; the same values again are the same refusal."""
-        before = self._hub.refusals(db).get((op.connection, op.entity, op.act.value))
+        before = self._hub.refusal(db, op.connection, op.entity, op.act.value)
         now = self._clock.now()
         digest = payload_digest(op)
         again = before if before is not None and before.digest == digest else None
