@@ -12,7 +12,9 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
 
 def test_a_killed_sync_goes_on_and_ends_as_if_nothing_had_happened() -> None:
-    campaign = crash_histories.run(10)
+    # Three points in each CRM: how outcomes are grouped differs from run to run, so that a
+    # run may end before the last of its points.
+    campaign = crash_histories.run(15)
     assert campaign.failures == []
-    assert len(campaign.killed) > 7
+    assert len(campaign.killed) > 10
     assert {point.crm for point in campaign.killed} == set(crash_histories.CRMS)
