@@ -264,6 +264,19 @@ class Connector(ABC):
         """
         raise Unsupported(f"{self.context.connection}: {self.name} cannot write")
 
+    def refuse_unwritable(self, changes: Sequence[Change]) -> None:
+        """The first thing that `write` does: nothing is sent that the capabilities do not name.
+
+        Raises:
+            Unsupported: The kind or the act cannot be written, or this run only reads.
+        """
+        name = self.context.connection
+        for kind, act in dict.fromkeys((change.kind, change.act) for change in changes):
+            if act not in self.capabilities.writing.get(kind, Writing()).acts:
+                raise Unsupported(f"{name}: {self.name} cannot {act} a {kind}")
+        if changes and self.context.read_only:
+            raise Unsupported(f"{name}: this run only reads")
+
     def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
         """Live records that carry our keys, lowest id first, by key; keys not found are left out.
 

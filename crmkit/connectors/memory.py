@@ -17,7 +17,6 @@ from crmkit.connectors.base import (
 )
 from crmkit.connectors.walk import pack, unpack
 from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup, Result, Writing, Written
-from crmkit.errors import Unsupported
 from crmkit.model import (
     AnyRecord,
     Company,
@@ -188,11 +187,7 @@ class MemoryConnector(Connector):
         yield [entry for entry in now if isinstance(entry, StageChange) and entry.deal_id in wanted]
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
-        for change in changes:
-            if change.act not in self.capabilities.writing.get(change.kind, Writing()).acts:
-                raise Unsupported(f"{self.context.connection}: cannot {change.act} a {change.kind}")
-        if self.context.read_only:
-            raise Unsupported(f"{self.context.connection}: this run only reads")
+        self.refuse_unwritable(changes)
         return ([self._write(change)] for change in changes)
 
     def _write(self, change: Change) -> Written:

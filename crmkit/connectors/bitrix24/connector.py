@@ -141,12 +141,7 @@ class Bitrix24Connector(Connector):
         return [field_of(name, one) for name, one in described.items()]
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
-        for change in changes:
-            writing = self.capabilities.writing.get(change.kind)
-            if writing is None or change.act not in writing.acts:
-                raise Unsupported(f"{self.context.connection}: Bitrix24 cannot {change.act} a {change.kind}")
-        if self.context.read_only:
-            raise Unsupported(f"{self.context.connection}: this run only reads")
+        self.refuse_unwritable(changes)
         if len({(change.kind, change.act) for change in changes}) > 1:
             raise Unsupported(f"{self.context.connection}: changes of one kind and act are written at a time")
         return self._write(changes)

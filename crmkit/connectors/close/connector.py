@@ -33,12 +33,12 @@ from crmkit.connectors.close.lists import Lists
 from crmkit.connectors.close.posts import Posts
 from crmkit.connectors.close.steps import PATHS, Steps
 from crmkit.connectors.close.structure import Structure
-from crmkit.connectors.close.writes import Writer, unsupported
+from crmkit.connectors.close.writes import Writer
 from crmkit.connectors.http import Http
 from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
 from crmkit.connectors.walk import pages as walk_pages
 from crmkit.connectors.writing import Budget, Change, Lookup, Written
-from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord, Unsupported
+from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord
 from crmkit.model import AnyRecord, Kind, Ref, StageChange, Workspace
 
 OVERLAP = timedelta(minutes=5)
@@ -163,11 +163,7 @@ class CloseConnector(Connector):
         return [*fixed, *(custom.describe(row) for row in rows)]
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
-        refused = unsupported(self.capabilities.writing, changes)
-        if refused is not None:
-            raise Unsupported(f"{self.context.connection}: {self.name} cannot {refused.act} a {refused.kind}")
-        if self.context.read_only:
-            raise Unsupported(f"{self.context.connection}: this run only reads")
+        self.refuse_unwritable(changes)
         return self._writer.write(changes)
 
     def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:

@@ -6,7 +6,7 @@ import threading
 
 from crmkit.connectors.close import bodies
 from crmkit.connectors.close.custom import CustomFields, Row, with_flat_custom
-from crmkit.connectors.close.posts import NotSent, Posts, rejected
+from crmkit.connectors.close.posts import NotSent, Posts, asked, rejected
 from crmkit.connectors.close.refusals import Roles
 from crmkit.connectors.writing import Change, Result, Written
 from crmkit.model import Kind
@@ -54,7 +54,7 @@ class Notes:
             known = self._deals.get(deal)
             if known is not None:
                 return known
-            fields = self.posts.asked(change, lambda: self.posts.learnt.fields(Kind.DEAL))
+            fields = asked(change, lambda: self.posts.learnt.fields(Kind.DEAL))
             try:
                 row = self.posts.before(change, "/opportunity/", deal, "lead_id")
             except NotSent as early:

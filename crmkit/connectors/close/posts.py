@@ -43,6 +43,18 @@ class NotSent(Exception):
         self.written = written
 
 
+def asked(change: Change, ask: Callable[[], T]) -> T:
+    """The answer to a question that precedes a write; without one nothing is written."""
+    try:
+        return ask()
+    except Transient as error:
+        raise NotSent(Written(change.id, Result.UNSENT, reason=plain(error))) from error
+    except Rejected as error:
+        if is_gone(error):
+            raise NotSent(Written(change.id, Result.GONE, reason=plain(error))) from error
+        raise
+
+
 class Posts:
     """Sends single writes and reads their answers.
 
@@ -119,18 +131,7 @@ class Posts:
                 raise BadAnswer(f"the record comes without {', '.join(needed)}")
             return row
 
-        return self.asked(change, lambda: self.http.fetch(call_for("GET", path, native), read))
-
-    def asked(self, change: Change, ask: Callable[[], T]) -> T:
-        """The answer to a question that precedes a write; without one nothing is written."""
-        try:
-            return ask()
-        except Transient as error:
-            raise NotSent(Written(change.id, Result.UNSENT, reason=plain(error))) from error
-        except Rejected as error:
-            if is_gone(error):
-                raise NotSent(Written(change.id, Result.GONE, reason=plain(error))) from error
-            raise
+        return asked(change, lambda: self.http.fetch(call_for("GET", path, native), read))
 
 
 def dropped(body: Body, row: Row, *, judge: bool) -> dict[str, str]:

@@ -14,11 +14,11 @@ from typing import Any
 from crmkit.connectors.base import Context
 from crmkit.connectors.close import bodies, holding, walks
 from crmkit.connectors.close.custom import Row
-from crmkit.connectors.close.posts import NotSent, call_for, row_of
-from crmkit.connectors.close.refusals import Roles, is_gone, plain
+from crmkit.connectors.close.posts import NotSent, asked, call_for, row_of
+from crmkit.connectors.close.refusals import Roles, plain
 from crmkit.connectors.http import Answer, Http
 from crmkit.connectors.writing import Act, Change, Result, Written
-from crmkit.errors import BadAnswer, CrmkitError, Rejected, Transient
+from crmkit.errors import BadAnswer, CrmkitError
 from crmkit.model import Kind, Ref, Stage
 
 
@@ -119,14 +119,7 @@ class Structure:
                 raise BadAnswer("the pipeline comes without its statuses")
             return found
 
-        try:
-            found = self.http.fetch(call_for("GET", "/pipeline/"), read)
-        except Transient as error:
-            raise NotSent(Written(change.id, Result.UNSENT, reason=plain(error))) from error
-        except Rejected as error:
-            if is_gone(error):
-                raise NotSent(Written(change.id, Result.GONE, reason=plain(error))) from error
-            raise
+        found = asked(change, lambda: self.http.fetch(call_for("GET", "/pipeline/"), read))
         if found is None:
             raise NotSent(Written(change.id, Result.GONE, reason="there is no such pipeline"))
         return found

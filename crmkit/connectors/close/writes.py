@@ -17,10 +17,10 @@ from crmkit.connectors.close.bodies import Body, Terms
 from crmkit.connectors.close.custom import CustomFields, Row
 from crmkit.connectors.close.dialect import Refused
 from crmkit.connectors.close.notes import Notes
-from crmkit.connectors.close.posts import NotSent, Posts, ref_of, rejected
+from crmkit.connectors.close.posts import NotSent, Posts, asked, ref_of, rejected
 from crmkit.connectors.close.refusals import Roles, field_at_fault, is_gone, plain
 from crmkit.connectors.sending import Job, send
-from crmkit.connectors.writing import Act, Change, Result, Writing, Written
+from crmkit.connectors.writing import Act, Change, Result, Written
 from crmkit.errors import (
     ConfigError,
     CredentialsError,
@@ -161,7 +161,7 @@ class Writer:
             return values.get("outcome") is Outcome.WON
         stage, outcome = values.get("stage_id"), None
         if stage:
-            outcome = self.posts.asked(change, lambda: self.learnt.outcome(stage))
+            outcome = asked(change, lambda: self.learnt.outcome(stage))
         outcome = outcome or values.get("outcome")
         if outcome is None and not stage and change.ref is not None:
             row = self.posts.before(change, "/opportunity/", change.ref.id, "status_type")
@@ -219,10 +219,3 @@ class Writer:
             if row["opportunities"] or row["contacts"]:
                 raise rejected(change, None, "its deals and contacts would be deleted with it")
         return self.posts.delete(change, roles)
-
-
-def unsupported(writing: Mapping[Kind, Writing], changes: Sequence[Change]) -> Change | None:
-    """The first change that cannot be carried out, if any."""
-    return next(
-        (one for one in changes if one.kind not in writing or one.act not in writing[one.kind].acts), None
-    )

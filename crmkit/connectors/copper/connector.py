@@ -38,7 +38,7 @@ from crmkit.connectors.http import Http
 from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
 from crmkit.connectors.walk import pages as walk_pages
 from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup, Writing, Written
-from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord, Unsupported
+from crmkit.errors import ConfigError, IncompleteRead, UnreadableRecord
 from crmkit.model import AnyRecord, Kind, Owner, Pipeline, Ref, StageChange, Workspace
 
 OVERLAP = timedelta(minutes=5)
@@ -214,11 +214,7 @@ class CopperConnector(Connector):
         return [*fixed, *custom]
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
-        for kind, act in dict.fromkeys((change.kind, change.act) for change in changes):
-            if kind not in self.capabilities.writing or act not in self.capabilities.writing[kind].acts:
-                raise Unsupported(f"{self.context.connection}: Copper's API cannot {act} a {kind}")
-            if self.context.read_only:
-                raise Unsupported(f"{self.context.connection}: this run only reads")
+        self.refuse_unwritable(changes)
         return self.writer.write(changes) if changes else iter(())
 
     def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:

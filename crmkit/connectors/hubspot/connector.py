@@ -314,12 +314,7 @@ class HubSpotConnector(Connector):
         return found
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
-        for change in changes:
-            writing = self.capabilities.writing.get(change.kind)
-            if writing is None or change.act not in writing.acts:
-                raise Unsupported(f"{self.context.connection}: HubSpot cannot {change.act} a {change.kind}")
-        if self.context.read_only and changes:
-            raise Unsupported(f"{self.context.connection}: this run only reads")
+        self.refuse_unwritable(changes)
         return self._write(changes)
 
     def _write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:

@@ -323,6 +323,7 @@ class ZohoConnector(Connector):
         return [columns.to_field(meta) for meta in metadata]
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
+        self.refuse_unwritable(changes)
         return self._writer.write(changes)
 
     def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:

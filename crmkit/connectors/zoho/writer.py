@@ -95,16 +95,6 @@ class Writer:
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         """See `Connector.write`."""
-        name = self._context.connection
-        for act, kind in _groups(changes):
-            writing = WRITING.get(kind)
-            if writing is None or act not in writing.acts:
-                raise Unsupported(f"{name}: Zoho cannot {act} a {kind} by its API")
-        if changes and self._context.read_only:
-            raise Unsupported(f"{name}: this would change something, and this run only reads")
-        return self._write(changes)
-
-    def _write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         for (act, kind), some in _groups(changes).items():
             if kind is Kind.PIPELINE:
                 yield from self._pipelines.run(act, some)

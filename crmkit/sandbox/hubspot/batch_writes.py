@@ -26,6 +26,7 @@ from crmkit.sandbox.hubspot.answers import (
 from crmkit.sandbox.hubspot.drafts import Draft
 from crmkit.sandbox.hubspot.kinds import ObjectType
 from crmkit.sandbox.hubspot.portal import Portal
+from crmkit.sandbox.hubspot.records import not_found
 from crmkit.sandbox.hubspot.values import Reader
 from crmkit.sandbox.hubspot.writes import (
     Taken,
@@ -90,7 +91,7 @@ class BatchWrites:
             before = found[id(said)]
             return before.id, prepare_change(self.portal, reader, said.get("properties") or {}, before, taken)
 
-        errors = [_missing(one_type, missing)] if missing else []
+        errors = [not_found(one_type, missing)] if missing else []
         live = [said for said in inputs if id(said) in found]
         return self._run(one_type, live, prepare, errors, 200, told=False)
 
@@ -193,13 +194,3 @@ def _refuse_by_email(portal: Portal, one_type: ObjectType) -> None:
         f"Unable to perform update/upsert by non-unique {one_type.type_id} property email "
         f"in portal ID {portal.portal_id}"
     )
-
-
-def _missing(one_type: ObjectType, ids: list[str]) -> dict[str, Any]:
-    return {
-        "status": "error",
-        "category": "OBJECT_NOT_FOUND",
-        "message": f"Could not get some {one_type.singular.upper()} objects, they may be deleted or not "
-        "exist. Check that ids are valid.",
-        "context": {"ids": ids},
-    }

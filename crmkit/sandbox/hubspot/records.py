@@ -140,7 +140,7 @@ class Records:
             results.append(record)
         answer: dict[str, Any] = {"status": "COMPLETE", "results": results}
         if missing:
-            answer |= {"numErrors": 1, "errors": [_missing(one_type, missing)]}
+            answer |= {"numErrors": 1, "errors": [not_found(one_type, missing)]}
         answer |= {"startedAt": started, "completedAt": self.portal.now()}
         return reply(answer, 207 if missing else 200)
 
@@ -196,7 +196,8 @@ def _archived(write: Writer, gone: Deleted) -> dict[str, Any]:
     return record | {"archived": True, "archivedAt": stamp(gone.at)}
 
 
-def _missing(one_type: ObjectType, ids: list[str]) -> dict[str, Any]:
+def not_found(one_type: ObjectType, ids: list[str]) -> dict[str, Any]:
+    """The error of a batch for ids that are not there."""
     return {
         "status": "error",
         "category": "OBJECT_NOT_FOUND",
