@@ -925,7 +925,7 @@ class TestPromises:
         assert capabilities.writing.keys() == {Kind.DEAL, Kind.COMPANY, Kind.CONTACT, Kind.NOTE}
         assert {writing.keys for writing in capabilities.writing.values()} == {Keys.SEARCHABLE}
         assert capabilities.side_effects_off is Support.CANNOT
-        assert capabilities.find_lag_seconds > 0
+        assert capabilities.find_lag_seconds == capabilities.search_lag_seconds == 60  # sync-semantics 12
 
     def test_no_key_field_has_to_be_prepared(self, fake, connect):
         connector = connect()

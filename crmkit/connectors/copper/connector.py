@@ -95,8 +95,8 @@ class CopperConnector(Connector):
         stage_history=Support.YES,
         notes=Support.YES,
         # Not documented: assume that a search trails its writes.
-        search_lag_seconds=10.0,
-        find_lag_seconds=10.0,
+        search_lag_seconds=60.0,
+        find_lag_seconds=60.0,  # keys are found by the search
         # Pipelines, stages, loss reasons and sources are made by hand in the web app.
         writing=_WRITES,
         side_effects_off=Support.CANNOT,
