@@ -90,8 +90,8 @@ def _described(row: sa.Row[Any], written: int) -> dict[str, Any]:
         "outcome": row.outcome or "not ended",
         "records": row.records if pulls else None,
         "writes": None if pulls else written,
-        "requests": row.requests if pulls else None,
-        "waited_seconds": row.waited_seconds if pulls else None,
+        "requests": row.requests,
+        "waited_seconds": row.waited_seconds,
         "error": row.error,
     }
 

@@ -206,6 +206,13 @@ def test_a_run_that_was_stopped_is_not_the_one_that_undo_takes_back(desk: Desk) 
     assert undone["undone"] == wrote
 
 
+def test_runs_tells_what_a_sync_asked_of_the_crms(desk: Desk) -> None:
+    desk.first_sync()
+    run = json.loads(desk.crmkit("--json", "runs", "main", "--last", "1").out)[0]
+    assert run["requests"] > 0
+    assert run["waited_seconds"] >= 0
+
+
 def test_a_mistake_in_crmkit_is_an_error_and_shows_no_secret(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
