@@ -18,11 +18,12 @@ from crmkit.commands.run import Run
 from crmkit.errors import UsageError
 from crmkit.model import Kind, Ref
 from crmkit.sync import queries
-from crmkit.sync.candidates import LINKED_KINDS, Examined, Pair, survey
+from crmkit.sync.candidates import Examined, Pair, survey
 from crmkit.sync.decisions import Book, decided
 from crmkit.sync.described import Described, described
 from crmkit.sync.matching import Matcher
 from crmkit.sync.state import State
+from crmkit.sync.tables import LINKED_KINDS
 from crmkit.syncing import open_local
 
 _SHOWN = 40

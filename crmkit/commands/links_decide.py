@@ -13,11 +13,12 @@ from crmkit.commands.run import Run
 from crmkit.errors import UsageError
 from crmkit.model import Ref
 from crmkit.sync import tables
-from crmkit.sync.candidates import LINKED_KINDS, survey
+from crmkit.sync.candidates import survey
 from crmkit.sync.decisions import Book, Verdict, decided, exists, part, recorded, syncs_of
 from crmkit.sync.described import Described, described
 from crmkit.sync.hub import Hub, Status
 from crmkit.sync.lease import hold
+from crmkit.sync.tables import LINKED_KINDS
 
 
 @click.command("accept")

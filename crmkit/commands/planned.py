@@ -9,7 +9,8 @@ from rich.text import Text
 
 from crmkit.commands.words import counted, many, records
 from crmkit.report.render.visible import shortened, visible
-from crmkit.sync.plan import Held, PlanFile, PlannedField, PlannedHold, PlannedWrite, TrippedGuard
+from crmkit.sync.guard import flags
+from crmkit.sync.plan import Held, PlanFile, PlannedField, PlannedHold, PlannedWrite
 from crmkit.terminal import Terminal
 
 SHOWN = 40
@@ -70,14 +71,6 @@ def show_plan(terminal: Terminal, file: PlanFile, *, limit: int | None, asking: 
         for guard in file.guards:
             terminal.alert(f"    {guard.reason}")
         terminal.alert(f"Look at it; if that is what you want, apply it with {flags(file.guards)}")
-
-
-def flags(guards: Iterable[TrippedGuard]) -> str:
-    """The options that let guards pass; one for each name."""
-    counts: dict[str, int] = {}
-    for guard in guards:
-        counts[guard.name] = max(guard.count, counts.get(guard.name, 0))
-    return " ".join(f"--confirm {name}={count}" for name, count in counts.items())
 
 
 def _writes(writes: Sequence[PlannedWrite], limit: int | None) -> Iterable[Text]:

@@ -12,16 +12,16 @@ from typing import Any
 
 import click
 
-from crmkit.commands.planned import SHOWN, flags, show_plan
+from crmkit.commands.planned import SHOWN, show_plan
 from crmkit.commands.pull import show_quarantine
 from crmkit.commands.ran import exit_code, result_json, show_result
 from crmkit.commands.run import Run, worst
 from crmkit.commands.words import plural
-from crmkit.errors import CrmkitError, GuardTripped, Interrupted, UsageError
+from crmkit.errors import CrmkitError, Interrupted, UsageError
 from crmkit.report.render.visible import shortened
 from crmkit.session import Session
-from crmkit.sync.guard import unconfirmed
-from crmkit.sync.plan import PASSING, QUIET, PlanFile, load_plan
+from crmkit.sync.guard import stop
+from crmkit.sync.plan import PlanFile, load_plan, waits_for_a_person
 from crmkit.sync.pull import PullOutcome
 from crmkit.sync.state import State
 from crmkit.syncing import OpenSync, named, open_sync, watched
@@ -74,9 +74,9 @@ def plan(run: Run, sync: str, out: Path | None, no_pull: bool, everything: bool)
     """Show what a sync would write, and why. Changes nothing in a CRM.
 
     Refreshes the local copy first. Shows per record the fields with their old and new
-    values and the rule that decided; then what is not written and why, what it costs each
-    CRM in requests and minutes, and the guards that would stop it. Exits 4 if something
-    waits for a person, 6 if a guard would stop it.
+    values and the rule that decided; then what is not written and why, what the writes cost
+    each CRM in requests and minutes (without the reads before them), and the guards that
+    would stop it. Exits 4 if something waits for a person, 6 if a guard would stop it.
     """
     session = run.open()
     named(session, sync)
@@ -127,7 +127,8 @@ def apply(run: Run, what: str, yes: bool, confirm: Sequence[str]) -> None:
             show_plan(run.terminal, file.model_copy(update={"guards": []}), limit=SHOWN, asking=True)
             if not file.writes:
                 raise SystemExit(_plan_code(file, opened))
-            _stop_at_guards(file, confirmed)
+            # Nobody is asked about a plan that would be refused afterwards.
+            stop(name, file.guards, confirmed)
             _ask(file)
         code = _write(run, state, opened, file, confirmed, brief=not yes)
     raise SystemExit(code)
@@ -247,13 +248,7 @@ def _plan_of(session: Session, what: str) -> PlanFile | None:
     if what in session.config.settings.syncs:
         return None
     if path.is_file() or path.suffix == ".json":
-        file = load_plan(path)
-        if file.made_at.tzinfo is None:
-            raise UsageError(
-                f"{path} is not a plan of this version: made_at has no time zone",
-                hint="Make a new one with `crmkit plan SYNC --out FILE`.",
-            )
-        return file
+        return load_plan(path)
     if path.exists():
         raise UsageError(f"{path} is not a file", hint="Name a saved plan or a sync.")
     return None
@@ -261,7 +256,7 @@ def _plan_of(session: Session, what: str) -> PlanFile | None:
 
 def _plan_code(file: PlanFile, opened: OpenSync) -> int:
     """How `plan` ends: what a guard would stop first, then what waits for a person."""
-    waiting = any(one.kind not in PASSING and one.kind not in QUIET for one in file.held)
+    waiting = any(waits_for_a_person(one.kind) for one in file.held)
     quarantined = any(one.outcome is PullOutcome.HELD for one in opened.pulls)
     return worst(
         [
@@ -270,16 +265,6 @@ def _plan_code(file: PlanFile, opened: OpenSync) -> int:
             4 if waiting or quarantined else 0,
         ]
     )
-
-
-def _stop_at_guards(file: PlanFile, confirmed: Mapping[str, int]) -> None:
-    """Nobody is asked about a plan that would be refused afterwards."""
-    stops = unconfirmed(file.guards, confirmed)
-    if stops:
-        raise GuardTripped(
-            f"{file.sync}: stopped before the first write:\n" + "\n".join(f"  {one.reason}" for one in stops),
-            hint=f"If that is what you want, add {flags(stops)}",
-        )
 
 
 def _ask(file: PlanFile) -> None:
@@ -312,8 +297,8 @@ def _save(path: Path, file: PlanFile) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         scratch.unlink(missing_ok=True)
-        flags_ = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-        with os.fdopen(os.open(scratch, flags_, 0o600), "w", encoding="utf-8") as stream:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+        with os.fdopen(os.open(scratch, flags, 0o600), "w", encoding="utf-8") as stream:
             stream.write(json_text(file.model_dump(mode="json")) + "\n")
             stream.flush()
             os.fsync(stream.fileno())

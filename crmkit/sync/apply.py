@@ -206,7 +206,7 @@ class Applier:
         for op, ref in zip(ops, refs, strict=True):
             record = found.get(ref)
             if record is None and op.act is Act.DELETE:
-                self._outcomes.gone(op)
+                self._outcomes.gone(member, op)
                 continue
             one = None
             if record is not None and op.act is Act.DELETE:

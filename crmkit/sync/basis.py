@@ -15,10 +15,8 @@ from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group
 from crmkit.sync.hub import HeldConflict, Hub, JournalEntry, Link, Refusal, Status
 from crmkit.sync.plan import Held
-from crmkit.sync.rows import TABLES
+from crmkit.sync.stored import stored
 
-ROWS_AT_ONCE = 500
-KINDS = (Kind.COMPANY, Kind.CONTACT, Kind.DEAL)
 LinkKey = tuple[str, Kind, str]
 """(connection, kind, native id)."""
 StoredRows = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -85,20 +83,12 @@ class Basis:
             )
         return result
 
-    def linked_rows(self, links: Iterable[Link]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    def linked_rows(self, links: Iterable[Link]) -> StoredRows:
         """The stored deals of live links."""
-        wanted: dict[str, set[str]] = defaultdict(set)
-        for link in links:
-            if link.status is Status.LIVE:
-                wanted[link.connection].add(link.native_id)
-        table = TABLES[Kind.DEAL]
-        rows: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for connection, natives in wanted.items():
-            query = sa.select(table).where(table.c.connection == connection, table.c.gone_at.is_(None))
-            for chunk in chunks(natives, ROWS_AT_ONCE):
-                for row in self.db.execute(query.where(table.c.id.in_(chunk))).mappings():
-                    rows[connection, row["id"]] = dict(row)
-        return rows
+        refs = (
+            Ref(link.connection, Kind.DEAL, link.native_id) for link in links if link.status is Status.LIVE
+        )
+        return {(ref.connection, ref.id): row for ref, row in stored(self.db, refs, live=True).items()}
 
 
 class PlannedHub(Hub):
@@ -121,10 +111,3 @@ class PlannedHub(Hub):
 def as_planned(basis: Basis) -> Group:
     """The group with its memory as this plan changes it."""
     return replace(basis.group, hub=PlannedHub(basis.group.name, basis.out.links))
-
-
-def chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Ids in order, at most `size` at a time."""
-    ordered = sorted(ids)
-    for at in range(0, len(ordered), size):
-        yield ordered[at : at + size]

@@ -21,9 +21,8 @@ from crmkit.sync.link import (
 )
 from crmkit.sync.rows import TABLES
 from crmkit.sync.suggest import Suggested, maybe_same, suggest
+from crmkit.sync.tables import LINKED_KINDS
 
-LINKED_KINDS = (Kind.COMPANY, Kind.CONTACT, Kind.DEAL)
-"""Kinds that are linked, parties first: people and deals are told apart by their company."""
 AnyLinkable: TypeAlias = LinkableCompany | LinkableContact | LinkableDeal
 CompanyOf = Callable[[str, str], str | None]
 """Connection and native id of a company to what stands for it in every CRM."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
 from crmkit.model import Kind, Ref
 from crmkit.sync import schema
-from crmkit.sync.rows import TABLES, as_text
-
-_CHUNK = 500
+from crmkit.sync.rows import as_text
+from crmkit.sync.stored import stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +44,13 @@ class Described:
 
 def described(db: sa.Connection, refs: Iterable[Ref]) -> dict[Ref, Described]:
     """Records in words, those that are in the local copy."""
-    rows = _rows(db, refs)
+    rows = stored(db, refs)
     companies = {
         Ref(ref.connection, Kind.COMPANY, row["companies"][0])
         for ref, row in rows.items()
         if row.get("companies")
     }
-    names = {ref: str(row["name"]) for ref, row in _rows(db, companies).items()}
+    names = {ref: str(row["name"]) for ref, row in stored(db, companies, ("name",)).items()}
     owners = _labels(db, schema.owners)
     pipelines = _labels(db, schema.pipelines)
     stages = {
@@ -77,23 +74,6 @@ def described(db: sa.Connection, refs: Iterable[Ref]) -> dict[Ref, Described]:
             city=row.get("city") or "",
             url=row["url"] or "",
         )
-    return found
-
-
-def _rows(db: sa.Connection, refs: Iterable[Ref]) -> dict[Ref, Mapping[str, Any]]:
-    wanted: dict[tuple[str, Kind], set[str]] = defaultdict(set)
-    for ref in refs:
-        wanted[ref.connection, ref.kind].add(ref.id)
-    found: dict[Ref, Mapping[str, Any]] = {}
-    for (connection, kind), natives in wanted.items():
-        table = TABLES[kind]
-        ordered = sorted(natives)
-        for at in range(0, len(ordered), _CHUNK):
-            query = sa.select(table).where(
-                table.c.connection == connection, table.c.id.in_(ordered[at : at + _CHUNK])
-            )
-            for row in db.execute(query).mappings():
-                found[Ref(connection, kind, row["id"])] = dict(row)
     return found
 
 

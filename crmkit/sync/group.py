@@ -137,6 +137,10 @@ class Group:
         sources = self.settings.sources.get(name)
         return sources is None or connection in sources
 
+    def lacks(self, connection: str, name: str) -> bool:
+        """Whether a member has no such custom field."""
+        return name in self.settings.custom and name not in self.members[connection].codec.custom
+
     def error_seconds(self, connection: str) -> float:
         """How far a member's times may be off another's."""
         capabilities = self.members[connection].connector.capabilities

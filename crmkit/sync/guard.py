@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from crmkit.connectors.writing import Act
+from crmkit.errors import GuardTripped
 from crmkit.model import Kind
 from crmkit.sync.plan import Op, TrippedGuard
 from crmkit.sync_settings import GuardSettings
@@ -52,6 +53,28 @@ def guard(
 def unconfirmed(tripped: Sequence[TrippedGuard], confirmed: Mapping[str, int]) -> list[TrippedGuard]:
     """The guards that nobody confirmed: by name, with at least the count that they found."""
     return [one for one in tripped if confirmed.get(one.name, -1) < one.count]
+
+
+def flags(guards: Iterable[TrippedGuard]) -> str:
+    """The options that let guards pass; one for each name."""
+    counts: dict[str, int] = {}
+    for one in guards:
+        counts[one.name] = max(one.count, counts.get(one.name, 0))
+    return " ".join(f"--confirm {name}={count}" for name, count in counts.items())
+
+
+def stop(sync: str, tripped: Sequence[TrippedGuard], confirmed: Mapping[str, int]) -> None:
+    """Stop at guards that nobody confirmed.
+
+    Raises:
+        GuardTripped: There are some; the hint says what lets them pass.
+    """
+    stops = unconfirmed(tripped, confirmed)
+    if stops:
+        raise GuardTripped(
+            f"{sync}: stopped before the first write:\n" + "\n".join(f"  {one.reason}" for one in stops),
+            hint=f"Look at the plan with `crmkit plan {sync}`; if that is what you want, add {flags(stops)}",
+        )
 
 
 def _fields(deals: Sequence[Op]) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:

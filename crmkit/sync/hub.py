@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -16,8 +16,8 @@ from crmkit.model import Kind, Ref
 from crmkit.sync import tables
 from crmkit.sync.reconcile import NOTHING, Base, Past
 from crmkit.sync.reconcile import Hub as HubValue
+from crmkit.sync.stored import chunks
 
-_CHUNK = 500  # below SQLite's limit of bound parameters
 _JSON = msgspec.json.Encoder(order="sorted")
 
 
@@ -164,7 +164,7 @@ class Hub:
         )
         return {
             row.id: Entity(row.id, Kind(row.kind), Status(row.status), _hub(row.hub))
-            for chunk in _chunks(ids)
+            for chunk in chunks(ids)
             for row in db.execute(query.where(table.c.id.in_(chunk)))
         }
 
@@ -177,7 +177,7 @@ class Hub:
     def links_of(self, db: sa.Connection, entities: Collection[str]) -> dict[str, list[Link]]:
         """All links of entities, by entity, in a fixed order."""
         found: dict[str, list[Link]] = {entity: [] for entity in entities}
-        for chunk in _chunks(entities):
+        for chunk in chunks(entities):
             query = self._links().where(tables.links.c.entity.in_(chunk))
             for row in db.execute(query):
                 found[row.entity].append(_link(row))
@@ -193,7 +193,7 @@ class Hub:
         query = self._links().where(columns.connection == connection, columns.kind == kind.value)
         return {
             row.native_id: _link(row)
-            for chunk in _chunks(natives)
+            for chunk in chunks(natives)
             for row in db.execute(query.where(columns.native_id.in_(chunk)))
         }
 
@@ -354,7 +354,7 @@ class Hub:
             .order_by(table.c.number.desc())
         )
         found: dict[tuple[str, str], list[Past]] = {}
-        for chunk in _chunks(entities):
+        for chunk in chunks(entities):
             for row in db.execute(query.where(table.c.entity.in_(chunk))):
                 found.setdefault((row.entity, row.field), []).append(Past(decode(row.value), row.at))
         return found
@@ -372,7 +372,7 @@ class Hub:
         queries = (
             [query]
             if entities is None
-            else [query.where(table.c.entity.in_(chunk)) for chunk in _chunks(entities)]
+            else [query.where(table.c.entity.in_(chunk)) for chunk in chunks(entities)]
         )
         return [
             HeldConflict(
@@ -438,7 +438,7 @@ class Hub:
         )
         return {
             (row.entity, row.act)
-            for chunk in _chunks(entities)
+            for chunk in chunks(entities)
             for row in db.execute(query.where(columns.entity.in_(chunk)))
         }
 
@@ -574,17 +574,6 @@ class Hub:
         """Note which run took a write back."""
         table = tables.journal
         db.execute(table.update().where(table.c.id == id).values(undone_by=by))
-
-
-def moved(link: Link, **changes: Any) -> Link:
-    """The link with other values."""
-    return replace(link, **changes)
-
-
-def _chunks(ids: Collection[str]) -> Iterator[list[str]]:
-    ordered = sorted(ids)
-    for at in range(0, len(ordered), _CHUNK):
-        yield ordered[at : at + _CHUNK]
 
 
 def _hub(text: str) -> dict[str, HubField]:

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 
 from crmkit.model import Kind, Ref
 from crmkit.sync import schema, tables
-from crmkit.sync.candidates import LINKED_KINDS, AnyLinkable, Examined, examine, linkable, read_rows
+from crmkit.sync.candidates import AnyLinkable, Examined, examine, linkable, read_rows
 from crmkit.sync.decisions import combined, recorded
 from crmkit.sync.group import MARKER, Group
 from crmkit.sync.hub import Entity, Link, Status
 from crmkit.sync.link import Decided, Links
+from crmkit.sync.tables import LINKED_KINDS
 
 # What a kind is told apart by, besides itself: its records are matched again when these change.
 _TOLD_BY: dict[Kind, tuple[Kind, ...]] = {

@@ -9,7 +9,6 @@ from typing import Any
 
 from crmkit.mapping.fields import Plain, Unmapped
 from crmkit.sync.basis import Basis
-from crmkit.sync.group import Group
 from crmkit.sync.hub import Entity, HeldConflict, HubField, Link
 from crmkit.sync.plan import FieldChange
 from crmkit.sync.reconcile import NOTHING, Base, Due, FieldContext, Merged, Past, Row, Side, merge
@@ -82,7 +81,7 @@ class Merging:
         for link, row in live:
             member = self._group.members[link.connection]
             codec = member.codec
-            if lacks(self._group, link, name):
+            if self._group.lacks(link.connection, name):
                 continue
             native = codec.native(name, row)
             base = bases[link.connection].get(name)
@@ -150,7 +149,7 @@ class Merging:
                 }
             )  # fmt: skip
         if merged.conflict is not None:
-            frozen = "back and forth" in merged.conflict.reason or (held is not None and held.frozen)
+            frozen = merged.conflict.frozen or (held is not None and held.frozen)
             self._basis.out.conflicts.append(
                 HeldConflict(
                     entity.id,
@@ -210,11 +209,6 @@ def contradiction(basis: Basis, name: str, candidates: Sequence[tuple[str, Plain
         f"{member}: {shown(name, value, lambda entity: spoken.get(entity, entity))}"
         for member, value in candidates
     )
-
-
-def lacks(group: Group, link: Link, name: str) -> bool:
-    """Whether a member has no such custom field."""
-    return name in group.settings.custom and name not in group.members[link.connection].codec.custom
 
 
 def _decided(winner: str) -> Any:

@@ -11,12 +11,14 @@ import sqlalchemy as sa
 from crmkit.connectors.writing import Act
 from crmkit.model import Kind, Ref
 from crmkit.sync import tables
-from crmkit.sync.basis import KINDS, ROWS_AT_ONCE, Basis, as_planned, chunks
+from crmkit.sync.basis import Basis, as_planned
 from crmkit.sync.group import Member
 from crmkit.sync.hub import CREATED, DELETED, RESTORED, UNDONE, Entity, Link, Status
 from crmkit.sync.matching import Matcher
 from crmkit.sync.reconcile import Base
 from crmkit.sync.rows import TABLES
+from crmkit.sync.stored import IDS_AT_ONCE, chunks
+from crmkit.sync.tables import LINKED_KINDS
 from crmkit.sync_settings import Deletes, Role
 
 _BY_MARKER = "marker"
@@ -38,7 +40,7 @@ class Observer:
         moved = False
         fresh: set[Ref] = set()
         positions = self._hub.positions(self._db)
-        for kind in KINDS:
+        for kind in LINKED_KINDS:
             for connection in self._group.members:
                 before = positions.get((connection, kind))
                 found, free = self._follow(kind, connection, before)
@@ -244,13 +246,13 @@ class Observer:
         if ids is None:
             last = ""
             while True:
-                page = query.where(table.c.id > last).order_by(table.c.id).limit(ROWS_AT_ONCE)
+                page = query.where(table.c.id > last).order_by(table.c.id).limit(IDS_AT_ONCE)
                 found = self._db.execute(page).mappings()
                 rows = {row["id"]: cast(Mapping[str, Any], dict(row)) for row in found}
                 if not rows:
                     return
                 last = max(rows)
                 yield rows
-        for chunk in chunks(ids or (), ROWS_AT_ONCE):
+        for chunk in chunks(ids or ()):
             some = self._db.execute(query.where(table.c.id.in_(chunk))).mappings()
             yield {row["id"]: cast(Mapping[str, Any], dict(row)) for row in some}

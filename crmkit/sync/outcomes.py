@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -15,7 +14,6 @@ from crmkit.connectors.writing import Act, Result, Written
 from crmkit.errors import CrmkitError
 from crmkit.mapping.fields import Unmapped
 from crmkit.model import AnyRecord, Kind, Ref
-from crmkit.sync import schema
 from crmkit.sync.group import Group, Member
 from crmkit.sync.hub import CREATED, DELETED, UNDONE, Entity, Intent, Link, Refusal, Status
 from crmkit.sync.lease import Lease
@@ -25,7 +23,7 @@ from crmkit.sync.reconcile import NOTHING, Base
 from crmkit.sync.results import after_write
 from crmkit.sync.sheet import Sheet
 from crmkit.sync.state import State
-from crmkit.sync.store import Batch, Store
+from crmkit.sync.store import Store
 
 BREAKER_LOOKS_AT = 20
 _KEPT_ITS_OWN = "the CRM took the write, but kept its own value"
@@ -89,7 +87,7 @@ class Outcomes:
             return
         with self._state.write() as db:
             self._lease.guard(db)
-            sheet = self._sheet(db, member, outcomes)
+            sheet = self._sheet(db, member, [ready.op for ready, _ in outcomes])
             for ready, outcome in outcomes:
                 names.append(self._store(sheet, member, ready, outcome, read.get(outcome.id)))
             sheet.flush(self._clock.now())
@@ -99,8 +97,7 @@ class Outcomes:
             if name in ("stale", "adopted"):
                 tally.moved.add(ready.op.entity)
 
-    def _sheet(self, db: sa.Connection, member: Member, outcomes: Sequence[tuple[Ready, Written]]) -> Sheet:
-        ops = [ready.op for ready, _ in outcomes]
+    def _sheet(self, db: sa.Connection, member: Member, ops: Sequence[Op]) -> Sheet:
         sheet = Sheet(db, self._hub, self._stores[member.connection], ops[0].kind)
         created = {op.entity for op in ops if op.act is Act.CREATE and op.kind is Kind.DEAL}
         sheet.prepare((op.native_id for op in ops if op.native_id), [op.entity for op in ops], created)
@@ -110,16 +107,18 @@ class Outcomes:
         """Nothing to write: the CRM holds the wanted values already."""
         with self._state.write() as db:
             self._lease.guard(db)
-            self._settle(db, one.op, one.agreed, None)
+            sheet = self._sheet(db, member, [one.op])
+            sheet.change_link(one.op.native_id or "", bases=one.agreed)
             if one.before is not None:
-                self._keep(db, member.connection, one.op.kind, [one.before])
+                sheet.keep(one.before, self._clock.now())
+            sheet.flush(self._clock.now())
         self.tallies[member.connection].counts["agreed"] += 1
 
     def keep(self, member: Member, kind: Kind, records: Sequence[AnyRecord]) -> None:
         """Put records that were read again into the local copy, as a pull would."""
         with self._state.write() as db:
             self._lease.guard(db)
-            self._keep(db, member.connection, kind, records)
+            self._stores[member.connection].keep(db, kind, records, self._clock.now())
 
     def found(self, op: Op, ref: Ref) -> None:
         """Link a record that was there already."""
@@ -130,11 +129,13 @@ class Outcomes:
         tally.counts["adopted"] += 1
         tally.moved.add(op.entity)
 
-    def gone(self, op: Op) -> None:
+    def gone(self, member: Member, op: Op) -> None:
         """A record that was to be deleted is not there any more."""
         with self._state.write() as db:
             self._lease.guard(db)
-            self._bury(db, op)
+            sheet = self._sheet(db, member, [op])
+            sheet.bury(op.native_id or "", self._evidence)
+            sheet.flush(self._clock.now())
         self.tallies[op.connection].counts["deleted"] += 1
 
     def _read_back(self, member: Member, outcomes: Sequence[tuple[Ready, Written]]) -> dict[str, AnyRecord]:
@@ -270,30 +271,13 @@ class Outcomes:
             return {}
         found: dict[str, Base] = {}
         for name in self._group.fields:
-            if name in self._group.settings.custom and name not in member.codec.custom:
+            if self._group.lacks(member.connection, name):
                 continue
             known = entity.hub.get(name) if entity is not None else None
             projected = member.codec.project(name, known.value) if known is not None else None
             stood = NOTHING if isinstance(projected, Unmapped) else projected
             found[name] = Base(member.codec.native(name, vars(record)), stood)
         return found
-
-    def _settle(
-        self,
-        db: sa.Connection,
-        op: Op,
-        bases: Mapping[str, Base],
-        version: str | None,
-        written_at: datetime | None = None,
-    ) -> None:
-        for link in self._hub.links_to(db, op.connection, op.kind, [op.native_id or ""]).values():
-            changed = replace(
-                link,
-                bases={**link.bases, **bases},
-                version=version or link.version,
-                written_at=written_at or link.written_at,
-            )
-            self._hub.put_links(db, [changed])
 
     def _adopt(self, db: sa.Connection, op: Op, ref: Ref) -> bool:
         """Link a record that is there already; what it holds is found out by the next plan."""
@@ -315,13 +299,6 @@ class Outcomes:
         """What dead links tell about why they are dead."""
         return UNDONE if self._undoing else DELETED
 
-    def _bury(self, db: sa.Connection, op: Op) -> None:
-        for link in self._hub.links_to(db, op.connection, op.kind, [op.native_id or ""]).values():
-            self._hub.put_links(db, [replace(link, status=Status.DEAD, evidence=self._evidence)])
-        self._stores[op.connection].bury(
-            db, op.kind, [Ref(op.connection, op.kind, op.native_id or "")], self._clock.now()
-        )
-
     def _refuse(self, db: sa.Connection, op: Op, name: str | None, reason: str) -> None:
         """Count a refused write; the same values again are the same refusal."""
         before = self._hub.refusal(db, op.connection, op.entity, op.act.value)
@@ -341,20 +318,3 @@ class Outcomes:
         fields = tuple(one for one in op.fields if one.field in kept)
         again = replace(op, act=Act.UPDATE, fields=fields)
         self._refuse(db, again, fields[0].field, kept[fields[0].field])
-
-    def _keep(
-        self,
-        db: sa.Connection,
-        connection: str,
-        kind: Kind,
-        records: Collection[AnyRecord],
-        now: datetime | None = None,
-    ) -> None:
-        cursors = schema.cursors
-        walk = db.execute(
-            sa.select(cursors.c.walk).where(cursors.c.connection == connection, cursors.c.kind == kind.value)
-        ).scalar()
-        batch = Batch(records=list(records))
-        self._stores[connection].put(
-            db, kind, batch, walk=walk or 0, now=now or self._clock.now(), first=False
-        )

@@ -15,7 +15,7 @@ from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group, Member
 from crmkit.sync.hub import Entity, Link, Status
 from crmkit.sync.plan import Held, Op
-from crmkit.sync.rows import TABLES
+from crmkit.sync.stored import stored
 
 _COMPANY = ("name", "domain", "tax_id", "phones", "city", "country", "postcode")
 _CONTACT = ("name", "first_name", "last_name", "emails", "phones", "city", "country", "postcode")
@@ -77,12 +77,14 @@ class Parties:
             missing = {native for native in ids if (connection, kind, native) not in directory.entity_of}
             links = self._group.hub.links_to(self._db, connection, kind, missing)
             held = {ref.id for ref in self._reviews if ref.connection == connection and ref.kind is kind}
+            new = [Ref(connection, kind, native) for native in missing - links.keys() - held]
+            there = {ref.id for ref in stored(self._db, new, ("name",), live=True)}
             for native in sorted(missing):
                 link = links.get(native)
                 if link is not None:
                     if link.status is Status.LIVE:
                         directory.add(connection, kind, native, link.entity)
-                elif native not in held and self._exists(connection, kind, native):
+                elif native in there:
                     entity = self._group.entity_id(connection, kind, native)
                     self._out.entities.setdefault(entity, Entity(entity, kind))
                     self._out.put_link(Link(entity, connection, kind, native, evidence="named by a deal"))
@@ -93,13 +95,6 @@ class Parties:
                 if (connection, kind, native) in directory.entity_of
             }
         return found
-
-    def _exists(self, connection: str, kind: Kind, native: str) -> bool:
-        table = TABLES[kind]
-        query = sa.select(table.c.id).where(
-            table.c.connection == connection, table.c.id == native, table.c.gone_at.is_(None)
-        )
-        return self._db.execute(query).first() is not None
 
     def _learn_addresses(self, entities: set[str]) -> None:
         """Where entities are in the other members."""
@@ -146,28 +141,15 @@ class Parties:
     def _sources(self, entities: set[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """For each entity, the record to copy: that of the first member that has it."""
         order = list(self._group.members)
-        chosen: dict[str, tuple[str, Kind, str]] = {}
+        chosen: dict[str, Ref] = {}
         for (entity, connection), native in self._group.directory.native_of.items():
             if entity not in entities:
                 continue
-            kind = Kind(entity.split(":")[1])
             before = chosen.get(entity)
-            if before is None or order.index(connection) < order.index(before[0]):
-                chosen[entity] = (connection, kind, native)
-        wanted: dict[tuple[str, Kind], set[str]] = defaultdict(set)
-        for connection, kind, native in chosen.values():
-            wanted[connection, kind].add(native)
-        rows: dict[tuple[str, Kind, str], Mapping[str, Any]] = {}
-        for (connection, kind), natives in wanted.items():
-            table = TABLES[kind]
-            ordered = sorted(natives)
-            for at in range(0, len(ordered), 500):
-                query = sa.select(table).where(
-                    table.c.connection == connection, table.c.id.in_(ordered[at : at + 500])
-                )
-                for row in self._db.execute(query).mappings():
-                    rows[connection, kind, row["id"]] = dict(row)
-        return {entity: (key[0], rows[key]) for entity, key in chosen.items() if key in rows}
+            if before is None or order.index(connection) < order.index(before.connection):
+                chosen[entity] = Ref(connection, Kind(entity.split(":")[1]), native)
+        rows = stored(self._db, chosen.values())
+        return {entity: (ref.connection, rows[ref]) for entity, ref in chosen.items() if ref in rows}
 
     def _plan(
         self,

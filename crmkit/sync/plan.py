@@ -122,6 +122,11 @@ PASSING = frozenset({"parked"})
 QUIET = frozenset({"foreign"})
 
 
+def waits_for_a_person(kind: str) -> bool:
+    """Whether somebody has to act on a held item of this kind."""
+    return kind not in PASSING and kind not in QUIET
+
+
 class _Json(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -163,7 +168,7 @@ class PlannedHold(_Json):
 
 
 class PlannedCost(_Json):
-    """What the plan costs one CRM."""
+    """What the writes of a plan cost one CRM; the reads right before them come on top."""
 
     connection: str
     creates: int

@@ -15,7 +15,7 @@ from crmkit.connectors.writing import Act
 from crmkit.errors import CrmkitError
 from crmkit.model import Kind
 from crmkit.sync import tables
-from crmkit.sync.basis import KINDS, Basis, StoredRows, chunks
+from crmkit.sync.basis import Basis, StoredRows
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group
 from crmkit.sync.guard import guard
@@ -25,6 +25,8 @@ from crmkit.sync.observe import Observer
 from crmkit.sync.plan import Op, TrippedGuard
 from crmkit.sync.reconcile import OSCILLATION_WINDOW, Past
 from crmkit.sync.state import State
+from crmkit.sync.stored import chunks
+from crmkit.sync.tables import LINKED_KINDS
 from crmkit.sync.writes import Writes
 
 ENTITIES_AT_ONCE = 1000
@@ -249,4 +251,4 @@ _ACTS = {Act.CREATE: 0, Act.UPDATE: 1, Act.DELETE: 2}
 
 def _order(op: Op) -> tuple[bool, int, int, str, str]:
     """Parties first, deletes last."""
-    return (op.act is Act.DELETE, KINDS.index(op.kind), _ACTS[op.act], op.connection, op.entity)
+    return (op.act is Act.DELETE, LINKED_KINDS.index(op.kind), _ACTS[op.act], op.connection, op.entity)

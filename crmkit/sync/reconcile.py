@@ -106,11 +106,15 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Values that contradict each other and wait for a person."""
+    """Values that contradict each other and wait for a person.
+
+    `frozen`: two automations are at it, so that the field stays as it is until then.
+    """
 
     field: str
     candidates: tuple[Candidate, ...]
     reason: str = "changed differently in several CRMs"
+    frozen: bool = False
 
 
 @dataclass(slots=True)
@@ -288,7 +292,10 @@ def _settle(
         return
     if winner.value != merged.hub and _oscillates(winner.value, context):
         merged.conflict = Conflict(
-            context.name, tuple(candidates), "the value keeps going back and forth: two automations disagree"
+            context.name,
+            tuple(candidates),
+            "the value keeps going back and forth: two automations disagree",
+            frozen=True,
         )
         return
     if len(contenders) == len(candidates) == 1:

@@ -16,14 +16,14 @@ import sqlalchemy as sa
 from crmkit.connectors.clock import Clock
 from crmkit.connectors.writing import Act, Lookup
 from crmkit.model import AnyRecord, Kind, Ref
-from crmkit.sync import schema, tables
+from crmkit.sync import tables
 from crmkit.sync.group import Group, Member
 from crmkit.sync.hub import CREATED, Intent, JournalEntry, Link, Status
 from crmkit.sync.lease import Lease
 from crmkit.sync.reconcile import Base
 from crmkit.sync.rows import TABLES
 from crmkit.sync.state import State
-from crmkit.sync.store import Batch, Store
+from crmkit.sync.store import Store
 
 CONFIRM_AT_ONCE = 2000
 
@@ -273,17 +273,7 @@ class Recoverer:
         return found
 
     def _keep(self, db: sa.Connection, record: AnyRecord) -> None:
-        cursors = schema.cursors
-        ref = record.ref
-        walk = db.execute(
-            sa.select(cursors.c.walk).where(
-                cursors.c.connection == ref.connection, cursors.c.kind == ref.kind.value
-            )
-        ).scalar()
-        batch = Batch(records=[record])
-        self._store(ref.connection).put(
-            db, ref.kind, batch, walk=walk or 0, now=self._clock.now(), first=False
-        )
+        self._store(record.ref.connection).keep(db, record.ref.kind, [record], self._clock.now())
 
     def _store(self, connection: str) -> Store:
         return Store(self._state.engine.dialect, connection)

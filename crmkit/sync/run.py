@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from crmkit.connectors.clock import Clock
 from crmkit.connectors.writing import Act, Budget, Change
-from crmkit.errors import CredentialsError, GuardTripped, Interrupted, StalePlan
+from crmkit.errors import CredentialsError, Interrupted, StalePlan
 from crmkit.mapping.fields import Plain
 from crmkit.model import DealContact, Kind, Ref
 from crmkit.sync import schema
@@ -19,21 +19,20 @@ from crmkit.sync.apply import LEFT_ALONE, Applier
 from crmkit.sync.commit import commit, generation, young
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group
-from crmkit.sync.guard import unconfirmed
+from crmkit.sync.guard import stop
 from crmkit.sync.hub import Intent
 from crmkit.sync.lease import Lease, hold
 from crmkit.sync.outcomes import Tally
 from crmkit.sync.plan import (
     PASSING,
-    QUIET,
     Held,
     Op,
     PlanFile,
     PlannedCost,
     PlannedHold,
-    TrippedGuard,
     content_hash,
     planned,
+    waits_for_a_person,
 )
 from crmkit.sync.planner import Planner
 from crmkit.sync.recover import Recoverer, Recovery
@@ -73,7 +72,7 @@ class SyncResult:
     @property
     def waiting(self) -> list[Held]:
         """What waits for a person."""
-        return [one for one in self.held if one.kind not in PASSING and one.kind not in QUIET]
+        return [one for one in self.held if waits_for_a_person(one.kind)]
 
     @property
     def exit_code(self) -> int:
@@ -191,7 +190,7 @@ class SyncRun:
             result.recovery = self._recover(lease)
             for turn in range(ROUNDS):
                 found = self._compute(result.recovery)
-                self._check_guards(found.guards, confirmed or {})
+                stop(self.group.name, found.guards, confirmed or {})
                 again = self._carry_out(found, lease, result, turn)
                 result.recovery.settling.clear()
                 if not again or turn == ROUNDS - 1:
@@ -214,7 +213,7 @@ class SyncRun:
             found = self._compute(result.recovery)
             if content_hash(found.ops) != file.content:
                 raise StalePlan(f"{self.group.name} would write something else now than the plan says")
-            self._check_guards(found.guards, confirmed or {})
+            stop(self.group.name, found.guards, confirmed or {})
             self._carry_out(found, lease, result)
             result.held = found.held
         return result
@@ -266,18 +265,6 @@ class SyncRun:
             op for op in found.ops if op.connection not in self._unavailable and op.act is not Act.DELETE
         ]
         return found
-
-    def _check_guards(self, guards: Sequence[TrippedGuard], confirmed: Mapping[str, int]) -> None:
-        stops = unconfirmed(guards, confirmed)
-        if stops:
-            largest = {one.name: max(each.count for each in stops if each.name == one.name) for one in stops}
-            flags = " ".join(f"--confirm {name}={count}" for name, count in largest.items())
-            raise GuardTripped(
-                f"{self.group.name}: stopped before the first write:\n"
-                + "\n".join(f"  {one.reason}" for one in stops),
-                hint=f"Look at the plan with `crmkit plan {self.group.name}`; if that is what you want, "
-                f"add {flags}",
-            )
 
     def _carry_out(self, found: Computed, lease: Lease, result: SyncResult, turn: int = 0) -> bool:
         """Remember and write; whether another round may find more to do."""

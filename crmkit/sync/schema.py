@@ -51,7 +51,8 @@ class Moment(sa.types.TypeDecorator[datetime]):
 metadata = sa.MetaData()
 
 
-def _text(name: str, **options: Any) -> sa.Column[str]:
+def text(name: str, **options: Any) -> sa.Column[str]:
+    """A column of text."""
     return sa.Column(name, sa.Text, **options)
 
 
@@ -60,8 +61,8 @@ def _record_table(name: str, *columns: sa.Column[Any]) -> sa.Table:
     return sa.Table(
         name,
         metadata,
-        _text("connection", primary_key=True),
-        _text("id", primary_key=True),
+        text("connection", primary_key=True),
+        text("id", primary_key=True),
         *columns,
         # The walk that last saw the record: what a whole walk did not see may be gone.
         sa.Column("seen_walk", sa.Integer, nullable=False, server_default="0"),
@@ -71,23 +72,23 @@ def _record_table(name: str, *columns: sa.Column[Any]) -> sa.Table:
     )
 
 
-meta = sa.Table("meta", metadata, _text("key", primary_key=True), _text("value", nullable=False))
+meta = sa.Table("meta", metadata, text("key", primary_key=True), text("value", nullable=False))
 
 workspaces = sa.Table(
     "workspaces",
     metadata,
-    _text("connection", primary_key=True),
-    _text("crm", nullable=False),
-    _text("workspace_id", nullable=False),
-    _text("name", nullable=False),
-    _text("time_zone"),
-    _text("base_currency"),
+    text("connection", primary_key=True),
+    text("crm", nullable=False),
+    text("workspace_id", nullable=False),
+    text("name", nullable=False),
+    text("time_zone"),
+    text("base_currency"),
     sa.Column("checked_at", Moment, nullable=False),
 )
 
 pipelines = _record_table(
     "pipelines",
-    _text("name", nullable=False),
+    text("name", nullable=False),
     sa.Column("order", sa.Integer, nullable=False),
     sa.Column("archived", sa.Boolean, nullable=False),
 )
@@ -95,20 +96,20 @@ pipelines = _record_table(
 stages = sa.Table(
     "stages",
     metadata,
-    _text("connection", primary_key=True),
-    _text("pipeline_id", primary_key=True),
-    _text("id", primary_key=True),
-    _text("name", nullable=False),
+    text("connection", primary_key=True),
+    text("pipeline_id", primary_key=True),
+    text("id", primary_key=True),
+    text("name", nullable=False),
     sa.Column("order", sa.Integer, nullable=False),
-    _text("outcome", nullable=False),
+    text("outcome", nullable=False),
     sa.Column("probability", Money),
     sa.Column("archived", sa.Boolean, nullable=False),
 )
 
 owners = _record_table(
     "owners",
-    _text("name", nullable=False),
-    _text("email"),
+    text("name", nullable=False),
+    text("email"),
     sa.Column("active", sa.Boolean, nullable=False),
 )
 
@@ -118,11 +119,11 @@ _party = (
 
 companies = _record_table(
     "companies",
-    _text("name", nullable=False),
-    _text("domain"),
-    _text("tax_id"),
+    text("name", nullable=False),
+    text("domain"),
+    text("tax_id"),
     sa.Column("phones", sa.JSON, nullable=False),
-    *(_text(name) for name in _party),
+    *(text(name) for name in _party),
     sa.Column("custom", sa.JSON, nullable=False),
     sa.Column("created_at", Moment),
     sa.Column("modified_at", Moment),
@@ -131,13 +132,13 @@ companies = _record_table(
 
 contacts = _record_table(
     "contacts",
-    _text("name", nullable=False),
-    _text("first_name"),
-    _text("last_name"),
+    text("name", nullable=False),
+    text("first_name"),
+    text("last_name"),
     sa.Column("emails", sa.JSON, nullable=False),
     sa.Column("phones", sa.JSON, nullable=False),
     sa.Column("companies", sa.JSON, nullable=False),
-    *(_text(name) for name in _party),
+    *(text(name) for name in _party),
     sa.Column("custom", sa.JSON, nullable=False),
     sa.Column("created_at", Moment),
     sa.Column("modified_at", Moment),
@@ -146,18 +147,18 @@ contacts = _record_table(
 
 deals = _record_table(
     "deals",
-    _text("name", nullable=False),
-    _text("pipeline_id"),
-    _text("stage_id"),
-    _text("outcome", nullable=False),
-    _text("lost_kind"),
-    _text("lost_reason"),
+    text("name", nullable=False),
+    text("pipeline_id"),
+    text("stage_id"),
+    text("outcome", nullable=False),
+    text("lost_kind"),
+    text("lost_reason"),
     sa.Column("amount", Money),
-    _text("currency"),
-    _text("value_period", nullable=False),
+    text("currency"),
+    text("value_period", nullable=False),
     sa.Column("probability", Money),
-    _text("forecast_category"),
-    _text("owner_id"),
+    text("forecast_category"),
+    text("owner_id"),
     sa.Column("companies", sa.JSON, nullable=False),
     sa.Column("contacts", sa.JSON, nullable=False),
     sa.Column("expected_close", sa.Date),
@@ -167,32 +168,32 @@ deals = _record_table(
     sa.Column("stage_entered_at", Moment),
     sa.Column("last_activity_at", Moment),
     sa.Column("next_activity_at", Moment),
-    _text("source"),
+    text("source"),
     sa.Column("tags", sa.JSON, nullable=False),
     sa.Column("custom", sa.JSON, nullable=False),
-    _text("url"),
-    _text("key"),
-    _text("version"),
+    text("url"),
+    text("key"),
+    text("version"),
     sa.Column("archived", sa.Boolean, nullable=False),
-    _text("merged_into"),
+    text("merged_into"),
 )
 
 stage_changes = _record_table(
     "stage_changes",
-    _text("deal_id", nullable=False),
-    _text("from_stage_id"),
-    _text("to_stage_id", nullable=False),
+    text("deal_id", nullable=False),
+    text("from_stage_id"),
+    text("to_stage_id", nullable=False),
     sa.Column("at", Moment, nullable=False),
-    _text("by"),
+    text("by"),
 )
 sa.Index("stage_changes_by_deal", stage_changes.c.connection, stage_changes.c.deal_id)
 
 notes = _record_table(
     "notes",
-    _text("deal_id"),
-    _text("company_id"),
-    _text("text", nullable=False),
-    _text("author_id"),
+    text("deal_id"),
+    text("company_id"),
+    text("text", nullable=False),
+    text("author_id"),
     sa.Column("at", Moment),
     sa.Column("modified_at", Moment),
 )
@@ -201,12 +202,12 @@ history = sa.Table(
     "history",
     metadata,
     sa.Column("number", sa.Integer, sa.Identity(), primary_key=True),
-    _text("connection", nullable=False),
-    _text("kind", nullable=False),
-    _text("id", nullable=False),
-    _text("field", nullable=False),
-    _text("old"),
-    _text("new"),
+    text("connection", nullable=False),
+    text("kind", nullable=False),
+    text("id", nullable=False),
+    text("field", nullable=False),
+    text("old"),
+    text("new"),
     sa.Column("observed_at", Moment, nullable=False),
 )
 sa.Index("history_by_record", history.c.connection, history.c.kind, history.c.id)
@@ -214,32 +215,32 @@ sa.Index("history_by_record", history.c.connection, history.c.kind, history.c.id
 tombstones = sa.Table(
     "tombstones",
     metadata,
-    _text("connection", primary_key=True),
-    _text("kind", primary_key=True),
-    _text("id", primary_key=True),
-    _text("merged_into"),
+    text("connection", primary_key=True),
+    text("kind", primary_key=True),
+    text("id", primary_key=True),
+    text("merged_into"),
     sa.Column("at", Moment),
     sa.Column("observed_at", Moment, nullable=False),
-    _text("evidence", nullable=False),
+    text("evidence", nullable=False),
 )
 
 quarantine = sa.Table(
     "quarantine",
     metadata,
-    _text("connection", primary_key=True),
-    _text("kind", primary_key=True),
-    _text("id", primary_key=True),
-    _text("field", nullable=False),
-    _text("reason", nullable=False),
+    text("connection", primary_key=True),
+    text("kind", primary_key=True),
+    text("id", primary_key=True),
+    text("field", nullable=False),
+    text("reason", nullable=False),
     sa.Column("observed_at", Moment, nullable=False),
 )
 
 cursors = sa.Table(
     "cursors",
     metadata,
-    _text("connection", primary_key=True),
-    _text("kind", primary_key=True),
-    _text("cursor"),
+    text("connection", primary_key=True),
+    text("kind", primary_key=True),
+    text("cursor"),
     # The number of the walk under way, and whether it has read everything from its start.
     sa.Column("walk", sa.Integer, nullable=False),
     sa.Column("finished", sa.Boolean, nullable=False),
@@ -252,8 +253,8 @@ cursors = sa.Table(
 leases = sa.Table(
     "leases",
     metadata,
-    _text("name", primary_key=True),
-    _text("owner", nullable=False),
+    text("name", primary_key=True),
+    text("owner", nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("since", Moment, nullable=False),
     sa.Column("expires_at", Moment, nullable=False),
@@ -263,13 +264,13 @@ runs = sa.Table(
     "runs",
     metadata,
     sa.Column("number", sa.Integer, sa.Identity(), primary_key=True),
-    _text("command", nullable=False),
-    _text("connection", nullable=False),
+    text("command", nullable=False),
+    text("connection", nullable=False),
     sa.Column("started_at", Moment, nullable=False),
     sa.Column("ended_at", Moment),
-    _text("outcome"),
+    text("outcome"),
     sa.Column("records", sa.Integer, nullable=False, server_default="0"),
     sa.Column("requests", sa.Integer, nullable=False, server_default="0"),
     sa.Column("waited_seconds", sa.Float, nullable=False, server_default="0"),
-    _text("error"),
+    text("error"),
 )

@@ -10,9 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from crmkit.model import AnyRecord, Kind, Ref
-from crmkit.sync import schema
 from crmkit.sync.hub import Entity, Hub, Intent, Link, Status
-from crmkit.sync.store import Batch, Store
+from crmkit.sync.store import Store
 
 
 class Sheet:
@@ -100,14 +99,10 @@ class Sheet:
             self._hub.journal_end_all(self.db, self._ends)
         self._hub.put_links(self.db, list(self._links.values()))
         if self._records:
-            cursors = schema.cursors
-            where = (cursors.c.connection == self._store.name, cursors.c.kind == self._kind.value)
-            walk = self.db.execute(sa.select(cursors.c.walk).where(*where)).scalar()
-            batch = Batch(records=[record for record, _ in self._records])
             # Observed when the first of them was written at the latest: a list that shows
             # one of them later is newer.
             first = min(at for _, at in self._records)
-            self._store.put(self.db, self._kind, batch, walk=walk or 0, now=first, first=False)
+            self._store.keep(self.db, self._kind, [record for record, _ in self._records], first)
         if self._buried:
             self._store.bury(self.db, self._kind, self._buried, now)
         self._known |= self._links

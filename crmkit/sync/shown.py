@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 
 import sqlalchemy as sa
 
 from crmkit.mapping.fields import Plain
-from crmkit.model import Kind
+from crmkit.model import Kind, Ref
 from crmkit.sync.group import Group
 from crmkit.sync.reconcile import NOTHING
-from crmkit.sync.rows import TABLES
+from crmkit.sync.stored import stored
 
 _PERIODS = {"monthly": " a month", "annual": " a year"}
 
@@ -44,21 +43,13 @@ def shown(field: str, value: Plain, name_of: Callable[[str], str] = str) -> str:
 def names(group: Group, db: sa.Connection, entities: Collection[str]) -> dict[str, str]:
     """Names of companies and people by the id of their entity; unknown ones are left out."""
     spokes = {member.spoke: connection for connection, member in group.members.items()}
-    wanted: dict[tuple[str, Kind], dict[str, str]] = defaultdict(dict)
+    addresses: dict[Ref, str] = {}
     for entity in entities:
         spoke, kind, native = entity.split(":", 2)
         if spoke in spokes and kind in (Kind.COMPANY, Kind.CONTACT, Kind.DEAL):
-            wanted[spokes[spoke], Kind(kind)][native] = entity
-    found: dict[str, str] = {}
-    for (connection, kind), natives in wanted.items():
-        table = TABLES[kind]
-        ids = sorted(natives)
-        for at in range(0, len(ids), 500):
-            query = sa.select(table.c.id, table.c.name).where(
-                table.c.connection == connection, table.c.id.in_(ids[at : at + 500])
-            )
-            found |= {natives[row.id]: row.name for row in db.execute(query) if row.name}
-    return found
+            addresses[Ref(spokes[spoke], Kind(kind), native)] = entity
+    rows = stored(db, addresses, ("name",))
+    return {addresses[ref]: row["name"] for ref, row in rows.items() if row["name"]}
 
 
 def named_in(values: Iterable[tuple[str, Plain]]) -> set[str]:

@@ -13,9 +13,8 @@ from crmkit.connectors.base import Page, Unreadable
 from crmkit.model import AnyRecord, Kind, Pipeline, Ref, Tombstone, Workspace
 from crmkit.sync import schema, tables
 from crmkit.sync.rows import Layout, Row, as_text, layout, plain
+from crmkit.sync.stored import chunks
 
-SYNCED = frozenset({Kind.COMPANY, Kind.CONTACT, Kind.DEAL})
-_LOOKUP_IDS = 500  # below SQLite's limit of bound parameters
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -118,7 +117,7 @@ class Store:
     def _announce(self, db: sa.Connection, kind: Kind, ids: Iterable[str]) -> None:
         """Tell syncs that records are new, different or gone."""
         rows = [{"connection": self.name, "kind": kind.value, "id": native} for native in sorted(ids)]
-        if rows and kind in SYNCED:
+        if rows and kind in tables.LINKED_KINDS:
             db.execute(tables.changes.insert(), rows)
 
     def _compare(
@@ -176,8 +175,7 @@ class Store:
         # Raw values: they are compared with rows that are ready for the driver.
         columns = [sa.type_coerce(table.c[name], sa.types.NullType()).label(name) for name in names]
         found: dict[str, Row] = {}
-        for at in range(0, len(ids), _LOOKUP_IDS):
-            chunk = ids[at : at + _LOOKUP_IDS]
+        for chunk in chunks(ids):
             query = sa.select(*columns).where(table.c.connection == self.name, table.c.id.in_(chunk))
             for row in db.execute(query):
                 found[str(row[0])] = tuple(row[1:])
@@ -186,11 +184,11 @@ class Store:
     def _gone(self, db: sa.Connection, table: sa.Table, ids: Sequence[str]) -> set[str]:
         """Which of the stored records are marked as gone."""
         found: set[str] = set()
-        for at in range(0, len(ids), _LOOKUP_IDS):
+        for chunk in chunks(ids):
             where = (
                 table.c.connection == self.name,
                 table.c.gone_at.is_not(None),
-                table.c.id.in_(ids[at : at + _LOOKUP_IDS]),
+                table.c.id.in_(chunk),
             )
             found |= set(db.execute(sa.select(table.c.id).where(*where)).scalars())
         return found
@@ -267,11 +265,11 @@ class Store:
         """Those of the ids that have a tombstone, and what each was merged into."""
         table = schema.tombstones
         found: dict[str, str | None] = {}
-        for at in range(0, len(ids), _LOOKUP_IDS):
+        for chunk in chunks(ids):
             query = sa.select(table.c.id, table.c.merged_into).where(
                 table.c.connection == self.name,
                 table.c.kind == kind.value,
-                table.c.id.in_(ids[at : at + _LOOKUP_IDS]),
+                table.c.id.in_(chunk),
             )
             found.update((row.id, row.merged_into) for row in db.execute(query))
         return found
@@ -294,6 +292,13 @@ class Store:
                 .where(table.c.connection == self.name, table.c.id == native)
                 .values(seen_walk=walk)
             )
+
+    def keep(self, db: sa.Connection, kind: Kind, records: Sequence[AnyRecord], now: datetime) -> None:
+        """Store records that were read or written by id, as the last walk would have."""
+        cursors = schema.cursors
+        where = (cursors.c.connection == self.name, cursors.c.kind == kind.value)
+        walk = db.execute(sa.select(cursors.c.walk).where(*where)).scalar()
+        self.put(db, kind, Batch(records=list(records)), walk=walk or 0, now=now, first=False)
 
     def unseen(self, db: sa.Connection, kind: Kind, walk: int) -> list[Ref]:
         """Live records that a whole walk did not show."""

@@ -7,16 +7,14 @@ in the CRMs carries it (sync-semantics 1).
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
+from crmkit.model import Kind
 from crmkit.sync.schema import Moment, metadata
+from crmkit.sync.schema import text as _text
 
-
-def _text(name: str, **options: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, **options)
-
+LINKED_KINDS = (Kind.COMPANY, Kind.CONTACT, Kind.DEAL)
+"""Kinds that are linked, parties first: people and deals are told apart by their company."""
 
 changes = sa.Table(
     "changes",

@@ -12,7 +12,7 @@ from crmkit.model import Kind, Outcome, Ref
 from crmkit.sync.basis import Basis
 from crmkit.sync.group import Member
 from crmkit.sync.hub import DELETED, UNDONE, Entity, Link, Status
-from crmkit.sync.merging import LiveRow, lacks
+from crmkit.sync.merging import LiveRow
 from crmkit.sync.parties import Parties
 from crmkit.sync.plan import FieldChange, Held, Op, op_id, payload_digest
 from crmkit.sync.reconcile import NOTHING
@@ -136,7 +136,7 @@ class Writes:
             return
         fields: list[FieldChange] = []
         for name in self._group.fields:
-            if name in self._group.settings.custom and name not in member.codec.custom:
+            if self._group.lacks(member.connection, name):
                 continue
             known = entity.hub.get(name)
             if known is None or known.value is NOTHING:
@@ -236,7 +236,7 @@ class Writes:
         for link in dead:
             codec = self._group.members[link.connection].codec
             for name, known in entity.hub.items():
-                if name not in self._group.fields or lacks(self._group, link, name):
+                if name not in self._group.fields or self._group.lacks(link.connection, name):
                     continue
                 base = link.bases.get(name)
                 projected = codec.project(name, known.value, base.native if base else None)
