@@ -8,15 +8,13 @@ from typing import Any, NoReturn
 import click
 
 from crmkit.commands.ran import result_json, show_result
-from crmkit.commands.run import Run
+from crmkit.commands.run import Run, record
 from crmkit.commands.words import plural
 from crmkit.config import suggestion
 from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
 from crmkit.mapping.fields import Plain
-from crmkit.model import Ref
 from crmkit.report.render.visible import shortened, visible
-from crmkit.session import Session
 from crmkit.sync.group import Group
 from crmkit.sync.hub import HeldConflict
 from crmkit.sync.shown import named_in, names, shown
@@ -200,7 +198,8 @@ def why(run: Run, ref: str, field: str | None, sync: str | None) -> None:
     syncs = list(session.config.settings.syncs)
     if sync is None and len(syncs) != 1:
         raise UsageError("name the sync with --sync", hint=f"Known: {', '.join(syncs) or 'none'}.")
-    address = _address(session, ref)
+    address = record(ref)
+    session.config.chosen([address.connection])
     with session.state() as state, open_local(session, state, sync or syncs[0]) as group:
         if field is not None and field not in group.fields:
             raise UsageError(
@@ -241,23 +240,6 @@ def why(run: Run, ref: str, field: str | None, sync: str | None) -> None:
             for step in steps
         ],
     )  # fmt: skip
-
-
-def _address(session: Session, text: str) -> Ref:
-    """A record as a person wrote it.
-
-    Raises:
-        UsageError: It has another shape, or names no connection.
-    """
-    try:
-        found = Ref.parse(text)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no record",
-            hint="Write it as connection:kind:id, for example hubspot-us:deal:4711.",
-        ) from None
-    session.config.chosen([found.connection])
-    return found
 
 
 def _cut(text: str) -> str:
@@ -304,12 +286,7 @@ def _find(group: Group, state: State, deal: str, field: str) -> HeldConflict:
     with state.read() as db:
         entity = deal
         if deal.split(":", 1)[0] in group.members:
-            try:
-                ref = Ref.parse(deal)
-            except ValueError:
-                raise UsageError(
-                    f"{deal!r} is no record", hint="Write it as connection:deal:id, or as the list prints it."
-                ) from None
+            ref = record(deal)
             link = group.hub.links_to(db, ref.connection, ref.kind, [ref.id]).get(ref.id)
             entity = link.entity if link is not None else deal
         for one in group.hub.conflicts(db, [entity]):

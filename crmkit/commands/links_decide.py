@@ -10,6 +10,7 @@ import click
 import sqlalchemy as sa
 
 from crmkit.commands.run import Run
+from crmkit.commands.run import record as record_of
 from crmkit.errors import UsageError
 from crmkit.model import Ref
 from crmkit.sync import tables
@@ -178,10 +179,7 @@ def _linked_by_keys(db: sa.Connection, ref: Ref, connections: Iterable[str]) -> 
 
 
 def _ref(text: str) -> Ref:
-    try:
-        ref = Ref.parse(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no record", hint="Write it as connection:kind:id.") from None
+    ref = record_of(text)
     if ref.kind not in LINKED_KINDS:
         raise UsageError(f"{text}: only companies, contacts and deals are linked")
     return ref

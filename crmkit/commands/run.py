@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crmkit.errors import UsageError
+from crmkit.model import Ref
 from crmkit.session import Session
 from crmkit.terminal import Terminal
 
@@ -34,6 +36,21 @@ class Run:
     def redact(self, text: str) -> str:
         """The text with every known secret masked."""
         return self.session.redactor.redact(text) if self.session else text
+
+
+def record(text: str) -> Ref:
+    """A record as a person wrote it.
+
+    Raises:
+        UsageError: It has another shape.
+    """
+    try:
+        return Ref.parse(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no record",
+            hint="Write it as connection:kind:id, for example hubspot-us:deal:4711.",
+        ) from None
 
 
 def worst(codes: Iterable[int]) -> int:
