@@ -7,32 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import requests
 
 from crmkit.sandbox.bitrix24 import Bitrix24App
 from crmkit.sandbox.server import Sandbox
+from tests.sandbox.bitrix24_wire import Webhook
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
-class Portal:
-    """Calls methods of one portal through its webhook."""
-
-    def __init__(self, app: Bitrix24App) -> None:
-        self.app = app
-        self.session = requests.Session()
-
-    def post(self, method: str, **params: Any) -> requests.Response:
-        return self.session.post(self.app.credentials["webhook_url"] + method, json=params, timeout=10)
-
-    def call(self, method: str, **params: Any) -> Any:
-        answer = self.post(method, **params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["result"]
-
-    def refused(self, method: str, **params: Any) -> tuple[int, Any, str]:
-        answer = self.post(method, **params)
-        return answer.status_code, answer.json()["error"], answer.json()["error_description"]
+class Portal(Webhook):
+    """The portal, and what these tests ask of it."""
 
     def stages(self, pipeline: int) -> list[dict[str, Any]]:
         directory = f"DEAL_STAGE_{pipeline}" if pipeline else "DEAL_STAGE"
