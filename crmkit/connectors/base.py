@@ -43,7 +43,9 @@ class Capabilities:
         merges: Whether merged records name their survivor.
         stage_history: Whether past stage changes can be read.
         notes: Whether notes can be read.
+        notes_are_html: Whether the text of a note is HTML; elsewhere it is plain.
         writing: What can be written, by kind; a kind that is not named cannot be.
+        creatable_fields: Per kind, the `Field` types of which `create_field` can make a custom field.
         side_effects_off: Whether a write can be kept from starting the CRM's own automations.
         closing_sets_close_date: Whether moving a deal to a won or lost stage replaces its
             expected close date, unless the same write gives one.
@@ -61,7 +63,9 @@ class Capabilities:
     merges: Support = Support.CANNOT
     stage_history: Support = Support.CANNOT
     notes: Support = Support.CANNOT
+    notes_are_html: bool = False
     writing: Mapping[Kind, Writing] = field(default_factory=dict)
+    creatable_fields: Mapping[Kind, frozenset[str]] = field(default_factory=dict)
     side_effects_off: Support = Support.CANNOT
     closing_sets_close_date: bool = False
     find_lag_seconds: float = 0.0
@@ -200,6 +204,7 @@ class Connector(ABC):
     """
 
     name: ClassVar[str]
+    title: ClassVar[str] = ""  # how its makers write it
     Options: ClassVar[type[ConnectorOptions]] = ConnectorOptions
     capabilities: ClassVar[Capabilities] = Capabilities()
     secret_names: ClassVar[tuple[str, ...]] = ()
@@ -299,6 +304,28 @@ class Connector(ABC):
         """
         return ()
 
+    def create_field(self, kind: Kind, wanted: Field) -> Field:
+        """Create a custom field, or find the one that an earlier call made; the field as the CRM has it.
+
+        Harmless to repeat: a custom field with the same label and type is given back, with
+        those of the wanted options added that it lacks.
+
+        Args:
+            kind: What carries the field: deal, company or contact.
+            wanted: `label`, `type` and for a choice `options` (their labels count; the ids
+                are the caller's). `id` is a hint for CRMs whose fields have a readable name.
+
+        Returns:
+            The field with the CRM's own id and option ids.
+
+        Raises:
+            Unsupported: The type is not one of `capabilities.creatable_fields`; raised before any call.
+            AccessDenied: The login may not; the hint says what to click instead.
+            Rejected: The CRM refuses it, for example as the plan allows no more fields, or a
+                field of that name has another type.
+        """
+        raise Unsupported(f"{self.context.connection}: {self.name} cannot create a field")
+
     def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Values of the model as the CRM would give them back after storing them; pure.
 
@@ -319,6 +346,30 @@ class Connector(ABC):
     def budget(self, changes: Sequence[Change]) -> Budget:
         """What writing the changes will cost, without any call."""
         return budget_by_batch(changes, 1, 1.0)
+
+    def reading_budget(self, kind: Kind, records: int, *, whole: bool = False) -> Budget:
+        """What reading records of a kind will cost, without any call.
+
+        Args:
+            kind: What is read.
+            records: How many. 0 is what has to be read once before, such as a list of
+                fields, as far as it is not known yet; any other number contains that too.
+            whole: Whether `read` lists them from the beginning to the end; otherwise one
+                call of `get` names them, and all of them are there.
+        """
+        return Budget(records, float(records), records)
+
+    def finding_budget(self, kind: Kind, lookups: Sequence[Lookup], *, existing: int = 0) -> Budget:
+        """What one call of `find` will cost where it finds nothing, without any call.
+
+        Args:
+            kind: What is looked for.
+            lookups: The keys, with what is known about their place; none for what has to be
+                read once before, as with `reading_budget`.
+            existing: How many records of the kind the CRM has, as far as is known: some CRMs
+                have to be read whole to find one.
+        """
+        return Budget(len(lookups), float(len(lookups)), len(lookups))
 
     def close(self) -> None:  # noqa: B027 - most connectors hold nothing but the HTTP session
         """Give back connections and threads."""

@@ -43,9 +43,10 @@ class Api:
         call = Call("GET", ACCOUNT, label=f"GET {ACCOUNT}")
         return self.http.fetch(call, lambda answer: (answers.identified(answer, "portalId"), answer))
 
-    def properties(self, of: str) -> tuple[list[Row], datetime]:
-        """All fields of an object type, and the server's time."""
-        call = Call("GET", f"{PROPERTIES}/{of}", label=f"GET {PROPERTIES}/{of}")
+    def properties(self, of: str, *, archived: bool = False) -> tuple[list[Row], datetime]:
+        """All fields of an object type, or all archived ones, and the server's time."""
+        query = "?archived=true" if archived else ""
+        call = Call("GET", f"{PROPERTIES}/{of}{query}", label=f"GET {PROPERTIES}/{of}")
         return self.http.fetch(call, lambda answer: (answers.results(answer, "name"), answers.date(answer)))
 
     def pipelines(self) -> list[Row]:

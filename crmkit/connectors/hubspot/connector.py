@@ -23,8 +23,10 @@ from crmkit.connectors.base import (
 from crmkit.connectors.http import Http
 from crmkit.connectors.hubspot import costs, holding, records
 from crmkit.connectors.hubspot.abilities import WRITING
+from crmkit.connectors.hubspot.answers import Row
 from crmkit.connectors.hubspot.calls import Api, list_query
 from crmkit.connectors.hubspot.changes import ArchivedWalk, ChangeWalk, millis, moment
+from crmkit.connectors.hubspot.customs import CREATABLE, Customs
 from crmkit.connectors.hubspot.dialect import BASE_URL, HOSTS, Auth, HubSpotDialect, ScopesMissing, limits
 from crmkit.connectors.hubspot.fields import describe
 from crmkit.connectors.hubspot.keys import KeyBook, described
@@ -66,6 +68,7 @@ class HubSpotConnector(Connector):
     """Reads and writes a HubSpot portal."""
 
     name = "hubspot"
+    title = "HubSpot"
     Options = HubSpotOptions
     capabilities = Capabilities(
         incremental=_CHANGING,
@@ -80,7 +83,9 @@ class HubSpotConnector(Connector):
         merges=Support.YES,
         stage_history=Support.YES,
         notes=Support.YES,
+        notes_are_html=True,
         writing=WRITING,
+        creatable_fields=CREATABLE,
         side_effects_off=Support.CANNOT,  # workflows start whoever writes
         find_lag_seconds=0.0,  # read by value, not through the search index (inferred)
         closing_sets_close_date=True,  # today, whatever it was before
@@ -113,7 +118,8 @@ class HubSpotConnector(Connector):
         self._described: dict[Kind, dict[str, Field]] = {}
         self._labels: dict[str, dict[str, Any]] | None = None
         posts, redact = Posts(self._http), context.secrets.redact
-        self._keys = KeyBook(context.connection, self._api, posts, self._in_flight)
+        self._customs = Customs(context.connection, self._api, posts)
+        self._keys = KeyBook(context.connection, self._api, posts, self._customs, self._in_flight)
         self._writer = Writer(
             context,
             posts,
@@ -309,9 +315,22 @@ class HubSpotConnector(Connector):
     def fields(self, kind: Kind) -> Sequence[Field]:
         if kind not in WIRES or kind is Kind.STAGE_CHANGE:
             return super().fields(kind)
-        found = describe(kind, self._api.properties(WIRES[kind].of)[0])
+        return self._saw_properties(kind, self._api.properties(WIRES[kind].of)[0])
+
+    def _saw_properties(self, kind: Kind, rows: Sequence[Row]) -> Sequence[Field]:
+        found = describe(kind, rows)
         self._described[kind] = {field.id: field for field in found}
         return found
+
+    def create_field(self, kind: Kind, wanted: Field) -> Field:
+        name = self.context.connection
+        if wanted.type not in self.capabilities.creatable_fields.get(kind, ()):
+            raise Unsupported(f"{name}: HubSpot's API makes no field of type {wanted.type} for a {kind}")
+        if self.context.read_only:
+            raise Unsupported(f"{name}: this run only reads")
+        made, rows = self._customs.create(kind, wanted)
+        self._portal.saw_properties(kind, rows)
+        return next(field for field in self._saw_properties(kind, rows) if field.id == made)
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         self.refuse_unwritable(changes)
@@ -357,9 +376,23 @@ class HubSpotConnector(Connector):
         return holding.cannot_hold(kind, values, self._known(kind))
 
     def budget(self, changes: Sequence[Change]) -> Budget:
+        return costs.budget(changes, *self._rate())
+
+    def reading_budget(self, kind: Kind, records: int, *, whole: bool = False) -> Budget:
+        known = costs.Known(
+            account=self._portal.account is not None,
+            schema=self._portal.knows(kind),
+            in_flight=self._in_flight,
+        )
+        read = costs.whole_read if whole else costs.get
+        return costs.priced(read(kind, records, known), *self._rate())
+
+    def finding_budget(self, kind: Kind, lookups: Sequence[KeyLookup], *, existing: int = 0) -> Budget:
+        return costs.priced(costs.find(kind, lookups), *self._rate())
+
+    def _rate(self) -> tuple[float, float]:
         limit = self._http.pacer.limit("default")
-        calls, seconds = (limit.calls, limit.seconds) if isinstance(limit, Window) else (100.0, 10.0)
-        return costs.budget(changes, calls, seconds)
+        return (limit.calls, limit.seconds) if isinstance(limit, Window) else (100.0, 10.0)
 
     def _known(self, kind: Kind) -> holding.Known:
         return holding.Known(

@@ -26,7 +26,8 @@ def describe(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> list[Field]:
 
 def _describe(kind: Kind, row: Mapping[str, Any]) -> Field:
     modification = row.get("modificationMetadata") or {}
-    options = row.get("options") or ()
+    # A boolean lists its two values in the portal's words, which say nothing more.
+    options = () if row.get("type") == "bool" else row.get("options") or ()
     return Field(
         id=row["name"],
         label=row.get("label") or row["name"],
@@ -53,7 +54,12 @@ def _field_type(row: Mapping[str, Any]) -> str:
     if kind == "number":
         if row["name"].endswith("_id"):
             return "text"
-        return "money" if row.get("currencyPropertyName") or row.get("showCurrencySymbol") else "number"
+        return "money" if _is_money(row) else "number"
     if kind == "enumeration":
         return "choices" if row.get("fieldType") == "checkbox" else "choice"
     return _FIELD_TYPES.get(kind or "", "other")
+
+
+def _is_money(row: Mapping[str, Any]) -> bool:
+    shown = row.get("showCurrencySymbol") or row.get("numberDisplayHint") == "currency"
+    return bool(shown or row.get("currencyPropertyName"))

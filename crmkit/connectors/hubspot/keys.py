@@ -7,19 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from crmkit.connectors.hubspot.answers import Row
 from crmkit.connectors.hubspot.bodies import carries
 from crmkit.connectors.hubspot.calls import BATCH_LIMIT, Api
+from crmkit.connectors.hubspot.customs import GROUPS, Customs, schema_scope
 from crmkit.connectors.hubspot.posts import Posts
 from crmkit.connectors.hubspot.schema import KEY_PROPERTY, WIRES
 from crmkit.connectors.walk import Segment, walk
 from crmkit.connectors.writing import Lookup
-from crmkit.errors import AccessDenied, MissingScope, OutcomeUnknown, Rejected, Unsupported
+from crmkit.errors import Rejected, Unsupported
 from crmkit.model import Kind, Ref
 
 KEYED = (Kind.COMPANY, Kind.CONTACT, Kind.DEAL)
-_GROUPS = {
-    Kind.COMPANY: "companyinformation",
-    Kind.CONTACT: "contactinformation",
-    Kind.DEAL: "dealinformation",
-}
 
 
 class KeyBook:
@@ -29,13 +25,15 @@ class KeyBook:
         connection: Name of the connection.
         api: HubSpot's read endpoints.
         posts: Its write endpoints.
+        customs: Makes properties.
         in_flight: How many calls may run at once.
     """
 
-    def __init__(self, connection: str, api: Api, posts: Posts, in_flight: int) -> None:
+    def __init__(self, connection: str, api: Api, posts: Posts, customs: Customs, in_flight: int) -> None:
         self._connection = connection
         self._api = api
         self._posts = posts
+        self._customs = customs
         self._in_flight = in_flight
 
     def find(self, lookups: Sequence[Lookup]) -> dict[str, list[Ref]]:
@@ -152,9 +150,8 @@ class KeyBook:
             AccessDenied: The login may not.
             Rejected: A property of that name cannot hold a key, or there are too many.
         """
-        of = WIRES[kind].of
         body: Row = {
-            "groupName": _GROUPS[kind],
+            "groupName": GROUPS[kind],
             "name": KEY_PROPERTY,
             "label": "crmkit id",
             "description": "Ties this record to its origin in another CRM. Please leave it alone.",
@@ -162,20 +159,10 @@ class KeyBook:
             "fieldType": "text",
             "hasUniqueValue": True,
         }
-        try:
-            self._usable(kind, self._posts.make_property(of, body))
-        except (MissingScope, AccessDenied) as error:
-            raise AccessDenied(str(error), hint=self._hint(kind)) from error
-        except (Rejected, OutcomeUnknown):
-            # Made by somebody else just now (409), or an answer that was lost: look.
-            row = self._property(kind)
-            if row is None:
-                raise
-            self._usable(kind, row)
+        self._usable(kind, self._customs.make(kind, body, self._hint(kind), _key_property))
 
     def _property(self, kind: Kind) -> Row | None:
-        rows, _ = self._api.properties(WIRES[kind].of)
-        return next((row for row in rows if row["name"] == KEY_PROPERTY and not row.get("archived")), None)
+        return _key_property(self._customs.rows(kind))
 
     def _usable(self, kind: Kind, row: Row) -> None:
         # That values are unique is fixed when a property is made.
@@ -187,9 +174,8 @@ class KeyBook:
         )
 
     def _hint(self, kind: Kind) -> str:
-        of = WIRES[kind].of
         return (
-            f"Grant the app the scope crm.schemas.{of}.write; or in HubSpot: Settings, Properties, {kind} "
+            f"Grant the app the scope {schema_scope(kind)}; or in HubSpot: Settings, Properties, {kind} "
             f"properties, Create property: single-line text, internal name {KEY_PROPERTY}, "
             '"Require unique values" ticked.'
         )
@@ -198,6 +184,10 @@ class KeyBook:
 def described(kind: Kind) -> str:
     """The key property of a kind, in words for a person."""
     return f"the {kind} property {KEY_PROPERTY} (single-line text, unique values)"
+
+
+def _key_property(rows: Sequence[Row]) -> Row | None:
+    return next((row for row in rows if row["name"] == KEY_PROPERTY), None)
 
 
 def _values(rows: Sequence[Row], name: str) -> Iterator[tuple[str, str]]:

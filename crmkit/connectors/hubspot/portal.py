@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,15 @@ from crmkit.connectors.hubspot import records
 from crmkit.connectors.hubspot.answers import Row
 from crmkit.connectors.hubspot.calls import Api
 from crmkit.connectors.hubspot.history import users
-from crmkit.connectors.hubspot.schema import WIRES, Account, Schema, custom_readers, entered_properties
+from crmkit.connectors.hubspot.schema import (
+    WIRES,
+    Account,
+    Reader,
+    Schema,
+    Wire,
+    custom_readers,
+    entered_properties,
+)
 from crmkit.connectors.walk import walk
 from crmkit.errors import IncompleteRead, NotFound
 from crmkit.model import Kind, Outcome
@@ -39,6 +48,10 @@ class Portal:
         """What translating a kind needs, as it was last read."""
         return self._schemas.get(kind) or self.schema(kind)[0]
 
+    def knows(self, kind: Kind) -> bool:
+        """Whether translating a kind needs nothing more to be read."""
+        return kind in self._schemas
+
     def known_account(self) -> Account:
         """The account's details, asked for once."""
         if self.account is None:
@@ -53,6 +66,14 @@ class Portal:
     def forget(self) -> None:
         """Ask anew for fields and pipelines the next time: some were changed from here."""
         self._schemas.clear()
+
+    def saw_properties(self, kind: Kind, properties: Sequence[Row]) -> None:
+        """Somebody changed the fields of a kind: read and write with those from now on."""
+        schema = self._schemas.get(kind)
+        if schema is not None:
+            custom = custom_readers(schema.wire, properties)
+            names = _names(schema.wire, schema.entered, custom)
+            self._schemas[kind] = replace(schema, custom=custom, names=names)
 
     def schema(self, kind: Kind) -> tuple[Schema, datetime]:
         """What translating a kind needs, read anew, and the server's time before anything else."""
@@ -71,11 +92,10 @@ class Portal:
         custom = () if kind in (Kind.NOTE, Kind.STAGE_CHANGE) else custom_readers(wire, properties)
         pipelines: list[Row] = told.get("pipelines", [])
         entered = entered_properties(pipelines, properties) if deals else {}
-        names = (*(wire.properties or ("hs_object_id",)), *entered.values(), *(name for name, _ in custom))
         schema = Schema(
             connection=self._connection,
             wire=wire,
-            names=tuple(dict.fromkeys(names)),
+            names=_names(wire, entered, custom),
             custom=custom,
             zone=account.zone,
             currency=account.currency,
@@ -118,3 +138,9 @@ class Portal:
         except NotFound:
             return False
         return any(label.get("category") != "HUBSPOT_DEFINED" for label in labels)
+
+
+def _names(wire: Wire, entered: Mapping[str, str], custom: Iterable[tuple[str, Reader]]) -> tuple[str, ...]:
+    """All properties to ask for."""
+    names = (*(wire.properties or ("hs_object_id",)), *entered.values(), *(name for name, _ in custom))
+    return tuple(dict.fromkeys(names))

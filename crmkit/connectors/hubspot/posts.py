@@ -66,6 +66,11 @@ class Posts:
         """Create a field."""
         return self._document(Call("POST", f"{PROPERTIES}/{of}", json=body), "name", f"{PROPERTIES}/{of}")
 
+    def change_property(self, of: str, name: str, body: Row) -> Row:
+        """Change a field; options are replaced as a whole."""
+        call = Call("PATCH", f"{PROPERTIES}/{of}/{quote(name, safe='')}", json=body)
+        return self._document(call, "name", f"{PROPERTIES}/{of}/{{name}}")
+
     def make_pipeline(self, body: Row) -> Row:
         """Create a deal pipeline with its stages."""
         path = f"{PIPELINES}/deals"

@@ -5,7 +5,7 @@ Source: https://www.zoho.com/crm/developer/docs/api/v8/field-meta.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -153,8 +153,8 @@ def plan(kind: Kind, metadata: Sequence[Mapping[str, Any]]) -> Columns:
     return Columns(passes, tuple(custom))
 
 
-def to_field(meta: Mapping[str, Any]) -> Field:
-    """A field as callers see it."""
+def to_field(meta: Mapping[str, Any], required: Collection[str] = ()) -> Field:
+    """A field as callers see it; `required` are those that a layout demands."""
     kind = _FIELD_TYPES.get(str(meta.get("data_type")), "other")
     values = meta.get("pick_list_values") or ()
     length = meta.get("length")
@@ -163,7 +163,7 @@ def to_field(meta: Mapping[str, Any]) -> Field:
         label=str(meta.get("field_label") or meta["api_name"]),
         type=kind,
         custom=meta.get("custom_field") is True,
-        required=meta.get("system_mandatory") is True,
+        required=meta.get("system_mandatory") is True or meta["api_name"] in required,
         read_only=meta.get("read_only") is True or meta.get("field_read_only") is True,
         unique=bool(meta.get("unique")),
         max_length=length if isinstance(length, int) and kind == "text" else None,

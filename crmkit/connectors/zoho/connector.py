@@ -22,9 +22,10 @@ from crmkit.connectors.base import (
 from crmkit.connectors.http import Http
 from crmkit.connectors.walk import Segment, pack, unpack, walk
 from crmkit.connectors.writing import Budget, Change, Lookup, Written
-from crmkit.connectors.zoho import columns, coql, holding, writes
+from crmkit.connectors.zoho import columns, coql, costs, holding, writes
 from crmkit.connectors.zoho.calls import Calls, Gate, has_ids
 from crmkit.connectors.zoho.coql import Source, chunks
+from crmkit.connectors.zoho.customs import CREATABLE
 from crmkit.connectors.zoho.dialect import (
     DOMAINS,
     MissingPermission,
@@ -100,6 +101,7 @@ class ZohoConnector(Connector):
     """
 
     name = "zoho"
+    title = "Zoho CRM"
     Options = ZohoOptions
     capabilities = Capabilities(
         incremental=frozenset({Kind.DEAL, Kind.COMPANY, Kind.CONTACT, Kind.STAGE_CHANGE, Kind.NOTE}),
@@ -121,6 +123,7 @@ class ZohoConnector(Connector):
         find_lag_seconds=60.0,  # lists of notes; records are found by COQL
         side_effects_off=Support.YES,
         writing=WRITING,
+        creatable_fields=CREATABLE,
     )
     secret_names = ("client_id", "client_secret", "refresh_token")
 
@@ -318,9 +321,11 @@ class ZohoConnector(Connector):
         if kind not in columns.MODULES:
             raise Unsupported(f"{self.context.connection}: Zoho describes no fields of a {kind}")
         metadata = self._metadata.fields(columns.MODULES[kind])
-        if kind in KEYED:
-            self._shapes.saw_fields(kind, metadata)
-        return [columns.to_field(meta) for meta in metadata]
+        if kind not in KEYED:
+            return [columns.to_field(meta) for meta in metadata]
+        self._shapes.saw_fields(kind, metadata)
+        required = self._metadata.required(columns.MODULES[kind])
+        return [columns.to_field(meta, required) for meta in metadata]
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         self.refuse_unwritable(changes)
@@ -335,6 +340,9 @@ class ZohoConnector(Connector):
     def prepare(self, kinds: Sequence[Kind]) -> Sequence[str]:
         return self._writer.prepare(kinds)
 
+    def create_field(self, kind: Kind, wanted: Field) -> Field:
+        return self._writer.create_field(kind, wanted)
+
     def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return holding.holds(kind, values, self._shapes.seen(kind))
 
@@ -343,6 +351,13 @@ class ZohoConnector(Connector):
 
     def budget(self, changes: Sequence[Change]) -> Budget:
         return writes.budget(changes)
+
+    def reading_budget(self, kind: Kind, records: int, *, whole: bool = False) -> Budget:
+        read = costs.whole_read if whole else costs.get
+        return read(kind, records, self._shapes.seen(kind))
+
+    def finding_budget(self, kind: Kind, lookups: Sequence[Lookup], *, existing: int = 0) -> Budget:
+        return costs.find(kind, lookups, existing)
 
     def close(self) -> None:
         self._calls.http.close()

@@ -78,6 +78,7 @@ SCOPES: Mapping[str, str] = {
     "GET /crm/v8/Deals/Notes": "ZohoCRM.modules.notes.READ",
     "GET /crm/v8/Accounts/Notes": "ZohoCRM.modules.notes.READ",
     "POST /crm/v8/settings/fields": "ZohoCRM.settings.fields.CREATE",
+    "PATCH /crm/v8/settings/fields": "ZohoCRM.settings.fields.UPDATE",
     "POST /crm/v8/settings/pipeline": "ZohoCRM.settings.pipeline.CREATE",
     "PATCH /crm/v8/settings/pipeline": "ZohoCRM.settings.pipeline.UPDATE",
     # COQL needs its own scope and the one of the module; Zoho does not say which is missing.

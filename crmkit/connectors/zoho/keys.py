@@ -10,10 +10,9 @@ from crmkit.connectors.writing import Lookup
 from crmkit.connectors.zoho import coql
 from crmkit.connectors.zoho.calls import Calls, has_ids
 from crmkit.connectors.zoho.columns import KEY_FIELD, MODULES
-from crmkit.connectors.zoho.dialect import ZohoRefused
-from crmkit.connectors.zoho.posts import Posts
+from crmkit.connectors.zoho.customs import Customs
 from crmkit.connectors.zoho.shape import Shapes
-from crmkit.errors import AccessDenied, CredentialsError, Rejected, Unsupported
+from crmkit.errors import Rejected, Unsupported
 from crmkit.model import Kind, Ref
 
 KEYED = (Kind.COMPANY, Kind.CONTACT, Kind.DEAL)
@@ -47,15 +46,17 @@ class RecordKeys:
 
     Args:
         calls: Sends reads.
-        posts: Sends writes.
+        customs: Makes fields.
         shapes: What the org has.
         connection: Name of the connection.
         in_flight: How many queries at once.
     """
 
-    def __init__(self, calls: Calls, posts: Posts, shapes: Shapes, connection: str, in_flight: int) -> None:
+    def __init__(
+        self, calls: Calls, customs: Customs, shapes: Shapes, connection: str, in_flight: int
+    ) -> None:
         self._calls = calls
-        self._posts = posts
+        self._customs = customs
         self._shapes = shapes
         self._connection = connection
         self._in_flight = in_flight
@@ -120,21 +121,9 @@ class RecordKeys:
             f"{_LABEL!r} and {KEY_CHARS} characters, and switch on 'Do not allow duplicate values'. "
             "Or grant this user the Customize permission and the scope ZohoCRM.settings.fields.CREATE."
         )
-        refusal: str | None = None
-        try:
-            params = {"module": module}
-            body = {"fields": [field]}
-            rows = self._posts.send("POST", "/settings/fields", key="fields", params=params, json=body)
-            refusal = next((str(row.get("code")) for row in rows if row.get("code") != "SUCCESS"), None)
-        except CredentialsError as error:
-            raise AccessDenied(str(error), hint=hint) from error
-        except ZohoRefused as error:
-            refusal = str(error)  # perhaps because somebody made it just now
-        if not self._ready(kind):
-            reason = refusal or "Zoho made the field, but under another name"
-            raise Rejected(f"{self._connection}: {module} has no field {KEY_FIELD}: {reason}", hint=hint)
+        self._customs.make(kind, field, hint, lambda _: self._ready(kind))
 
-    def _ready(self, kind: Kind) -> bool:
+    def _ready(self, kind: Kind) -> Mapping[str, Any] | None:
         meta = self._shapes.fields(kind, fresh=True).meta(KEY_FIELD)
         problem = why_not(meta) if meta else None
         if problem:
@@ -142,7 +131,7 @@ class RecordKeys:
                 f"{self._connection}: {KEY_FIELD} of {MODULES[kind]} cannot hold our key: {problem}",
                 hint="Delete or rename it in Zoho, then prepare again.",
             )
-        return bool(meta)
+        return meta or None
 
 
 def label_of(kind: Kind) -> str:

@@ -125,7 +125,8 @@ class Pipelines:
         return Written(change.id, Result.REJECTED, change.ref, field=field, reason=str(error))
 
     def _stages(self) -> Mapping[str, WritableStage]:
-        return self._shapes.fields(Kind.DEAL).stages or {}
+        # Read anew: what was lacking may have been added by hand just now.
+        return self._shapes.fields(Kind.DEAL, fresh=True).stages or {}
 
 
 def new_pipeline(values: Mapping[str, Any], stages: Mapping[str, WritableStage]) -> Body:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -49,6 +49,13 @@ class Metadata:
             f"fields {module}",
             lambda: self._calls.listing("/settings/fields", {"module": module}).rows,
         )
+
+    def required(self, module: str) -> frozenset[str]:
+        """The fields that some layout of a module demands, besides those that Zoho itself does.
+
+        Nothing if the credentials may not read layouts.
+        """
+        return self._keep(f"required {module}", lambda: self._read_required(module))
 
     def columns(self, kind: Kind, module: str) -> Columns:
         """What to ask for to read a kind."""
@@ -102,6 +109,13 @@ class Metadata:
             for key in ("names", "pipelines", "fields Deals"):
                 self._kept.pop(key, None)
 
+    def _read_required(self, module: str) -> frozenset[str]:
+        try:
+            layouts = self._calls.listing("/settings/layouts", {"module": module}, check=has_ids).rows
+        except MissingScope:
+            return frozenset()
+        return understood("layouts", lambda: frozenset(demanded(layouts)))
+
     def _read_pipelines(self) -> Sequence[Mapping[str, Any]]:
         layouts = self._calls.listing("/settings/layouts", {"module": "Deals"}, check=has_ids).rows
         found: list[Mapping[str, Any]] = []
@@ -121,6 +135,17 @@ class Metadata:
         with self._lock:
             self._kept[key] = (self._clock.monotonic(), value)
         return value
+
+
+def demanded(layouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The API names of fields that an active layout demands; one may come twice."""
+    for layout in layouts:
+        if layout.get("status") == "inactive":
+            continue
+        for section in layout.get("sections") or ():
+            for field in section.get("fields") or ():
+                if field.get("required") is True:
+                    yield str(field["api_name"])
 
 
 def organisation(answer: Rows) -> Mapping[str, Any]:

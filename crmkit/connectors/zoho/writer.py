@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from crmkit.connectors.base import Context
+from crmkit.connectors.base import Context, Field
 from crmkit.connectors.writing import Act, Change, Keys, Lookup, Writing, Written
 from crmkit.connectors.zoho import bodies
 from crmkit.connectors.zoho.calls import Calls
+from crmkit.connectors.zoho.customs import CREATABLE, Customs
 from crmkit.connectors.zoho.keys import KEYED, RecordKeys, label_of
 from crmkit.connectors.zoho.lists import Notes
 from crmkit.connectors.zoho.notes import NoteMarkers, note_problems
@@ -87,7 +88,8 @@ class Writer:
         self._context = context
         self._shapes = shapes
         name = context.connection
-        self._keys = RecordKeys(calls, posts, shapes, name, in_flight)
+        self._customs = Customs(posts, shapes, name)
+        self._keys = RecordKeys(calls, self._customs, shapes, name, in_flight)
         self._markers = NoteMarkers(calls, notes, name, in_flight)
         self._pipelines = Pipelines(calls, posts, metadata, shapes, name, short)
         roles = Roles(calls, posts, contact_role)
@@ -124,6 +126,15 @@ class Writer:
         for kind in missing:
             self._keys.make(kind)
         return [label_of(kind) for kind in missing]
+
+    def create_field(self, kind: Kind, wanted: Field) -> Field:
+        """See `Connector.create_field`."""
+        name = self._context.connection
+        if wanted.type not in CREATABLE.get(kind, ()):
+            raise Unsupported(f"{name}: Zoho's API makes no field of type {wanted.type} for a {kind}")
+        if self._context.read_only:
+            raise Unsupported(f"{name}: this run only reads")
+        return self._customs.create(kind, wanted)
 
     def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
         """See `Connector.cannot_hold`."""

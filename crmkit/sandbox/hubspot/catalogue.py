@@ -228,6 +228,7 @@ PROPERTIES: Mapping[str, tuple[Property, ...]] = {
             True,
             more={"numberDisplayHint": "percentage"},
         ),
+        _choice("hs_manual_forecast_category", "Forecast category"),
         _flag("hs_is_closed", "Is Deal Closed?", _OfStage(lambda stage: stage.closed)),
         _flag("hs_is_closed_won", "Is Closed Won", _OfStage(lambda stage: stage.won)),
         _flag("hs_is_closed_lost", "Is closed lost", _OfStage(lambda stage: stage.closed and not stage.won)),

@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 from crmkit.sandbox.clock import counting_ids
 from crmkit.sandbox.hubspot.answers import missing_scopes, stamp
-from crmkit.sandbox.hubspot.content import PORTAL_ID
 from crmkit.sandbox.hubspot.kinds import ObjectType
 from crmkit.sandbox.hubspot.linkbook import LinkBook
 from crmkit.sandbox.rows import Change, Contact, CustomField, Deal, Deleted, Kind, Stage, User
@@ -66,7 +65,7 @@ class Portal:
 
     def __init__(self, world: World, settings: Settings) -> None:
         self.world, self.settings = world, settings
-        self.portal_id = PORTAL_ID
+        self.portal_id = int(world.workspace_id)
         self.zone = ZoneInfo(world.time_zone)
         self.origin = ""
         self._merges: tuple[int, dict[tuple[Kind, str], str], dict[tuple[Kind, str], str]] = (-1, {}, {})

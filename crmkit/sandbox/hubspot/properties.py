@@ -88,6 +88,7 @@ def custom_property(field: CustomField) -> Property:
         wire_type,
         field_type,
         lambda row, _: _unless_empty(row.custom.get(key)),
+        calculated=bool(field.extra.get("calculated")),
         more={**field.extra.get("said", {}), **unique},
         custom=field,
     )

@@ -132,10 +132,11 @@ def _present(one: Property, row: Any, facts: Facts) -> list[dict[str, Any]]:
 def _by(owner_id: str | None) -> dict[str, Any]:
     if owner_id is None:
         return {"sourceType": "INTEGRATION", "sourceId": "1234444"}
-    user = user_id(owner_id)
+    kind, _, number = owner_id.rpartition(":")  # a user who owns nothing has no owner's id
+    user = int(number) if kind else user_id(owner_id)
     return {"sourceType": "CRM_UI", "sourceId": f"userId:{user}", "updatedByUserId": user}
 
 
 def user_id(owner_id: str) -> int:
     """The id of the user behind an owner: another number, from another count."""
-    return int(owner_id) // 41
+    return int(owner_id) * 3 + 41

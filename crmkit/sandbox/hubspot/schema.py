@@ -123,7 +123,9 @@ def definition(portal: Portal, one_type: ObjectType, one: Property) -> dict[str,
         "fieldType": one.field_type,
         "description": "",
         "groupName": _GROUPS[one_type.plural][0],
-        "options": _options(options_of(portal, one)),
+        "options": _options(
+            options_of(portal, one), one.custom.extra.get("options", {}) if one.custom else {}
+        ),
         "displayOrder": -1,
         "calculated": read_only and one.field_type.startswith("calculation"),
         "externalOptions": False,
@@ -143,9 +145,16 @@ def definition(portal: Portal, one_type: ObjectType, one: Property) -> dict[str,
     }
 
 
-def _options(pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+def _options(pairs: Iterable[tuple[str, str]], said: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {"label": label, "value": value, "displayOrder": order, "hidden": False, "description": ""}
+        {
+            "label": label,
+            "value": value,
+            "displayOrder": order,
+            "hidden": False,
+            "description": "",
+            **said.get(value, {}),
+        }
         for order, (label, value) in enumerate(pairs)
     ]
 

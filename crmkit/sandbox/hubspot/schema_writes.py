@@ -50,7 +50,19 @@ _KINDS: Mapping[str, FieldType] = {
     "string": "text",
 }
 # What a definition says as it was sent.
-_SAID = ("description", "groupName", "displayOrder", "hidden", "formField")
+_SAID = (
+    "description",
+    "groupName",
+    "displayOrder",
+    "hidden",
+    "formField",
+    "showCurrencySymbol",
+    "numberDisplayHint",
+    "textDisplayHint",
+    "currencyPropertyName",
+    "dataSensitivity",
+)
+_OPTION_SAID = ("description", "displayOrder", "hidden")
 
 
 class SchemaWrites:
@@ -104,6 +116,7 @@ class SchemaWrites:
             self._check_group(one_type, body["groupName"])
         if "options" in body:
             field.options = _options(body["options"])
+            field.extra["options"] = _option_details(body["options"])
         field.label = str(body.get("label", field.label))
         field.extra["wire"] = (wire_type, field_type)
         said = {name: body[name] for name in _SAID if name in body}
@@ -203,7 +216,10 @@ class SchemaWrites:
         if unique and sum(bool(one.extra.get("hasUniqueValue")) for one in known.values()) >= _UNIQUE_MOST:
             invalid(f"At most {_UNIQUE_MOST} properties of an object can have unique values")
         made = CustomField(name, name, str(said["label"]), _KINDS[said["type"]])
-        made.options = _options(said.get("options") or [])
+        options = said.get("options") or []
+        if said["type"] == "enumeration" and not options and not said.get("externalOptions"):
+            missing_fields("options")
+        made.options = _options(options)
         if said["type"] == "enumeration" and said["fieldType"] == "checkbox":
             made.type = "multiselect"
         now = stamp(self.portal.world.clock())
@@ -211,6 +227,7 @@ class SchemaWrites:
         made.extra = {
             "wire": (said["type"], said["fieldType"]),
             "hasUniqueValue": unique,
+            "options": _option_details(options),
             "said": {"createdAt": now, "updatedAt": now, **told},
         }
         known[name] = made
@@ -241,9 +258,18 @@ def _check_pair(wire_type: Any, field_type: Any) -> None:
 
 
 def _options(said: Any) -> tuple[Option, ...]:
-    if not isinstance(said, list) or not all(isinstance(one, dict) and "value" in one for one in said):
-        invalid("Invalid input JSON: options must be a list of objects with a value")
-    options = tuple(Option(str(one["value"]), str(one.get("label", one["value"]))) for one in said)
-    if len({one.id for one in options}) < len(options):
-        invalid("The values of options must be unique")
+    if not isinstance(said, list) or not all(
+        isinstance(one, dict) and one.get("value") and one.get("label") for one in said
+    ):
+        invalid("Invalid input JSON: options must be a list of objects with a label and a value")
+    options = tuple(Option(str(one["value"]), str(one["label"])) for one in said)
+    # That labels are unique too is inferred.
+    for what in ({one.id for one in options}, {one.label for one in options}):
+        if len(what) < len(options):
+            invalid("The labels and values of options must be unique")
     return options
+
+
+def _option_details(said: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What an option says besides label and value, by value."""
+    return {str(one["value"]): {name: one[name] for name in _OPTION_SAID if name in one} for one in said}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -111,7 +111,7 @@ def deals_module(org: Org) -> Module:
         make("Probability", "integer", org.probability, label="Probability (%)"),
         maker.kept("Next_Step", "text"),
         make("Expected_Revenue", "currency", expected, read_only=True),
-        make("Lead_Source", "picklist", "source", picks=[source for source in names.SOURCES if source]),
+        make("Lead_Source", "picklist", "source", picks=_listed(org, "Lead_Source", names.SOURCES)),
         make("Campaign_Source", "lookup", lambda _: None, lookup="Campaigns"),
         make(
             "Contact_Name",
@@ -133,11 +133,13 @@ def deals_module(org: Org) -> Module:
             "picklist",
             "lost_reason",
             label="Reason For Loss",
-            picks=[reason for reason in names.LOST_REASONS if reason],
+            picks=_listed(org, "Reason_For_Loss__s", names.LOST_REASONS),
         ),
         make("Tag", "text", lambda deal: tag_list(deal.tags)),
         maker.kept("Locked__s", "boolean", False, label="Locked", read_only=True),
     ]
+    if org.settings.extra.get("stage_times"):  # newer organisations only
+        fields.append(make("Stage_Modified_Time", "datetime", "stage_entered", read_only=True))
     if org.has_pipelines:
         shown = [pipeline.name for pipeline in org.world.pipelines.values()]
         fields.append(make("Pipeline", "picklist", org.pipeline_value, mandatory=True, picks=shown))
@@ -162,6 +164,12 @@ def deals_module(org: Org) -> Module:
         display=lambda deal: deal.name,
         related=("Notes", "Contact_Roles", "Stage_History", "Attachments", "Tasks"),
     )
+
+
+def _listed(org: Org, name: str, seeded: Sequence[str | None]) -> list[str]:
+    """The values of a picklist of Zoho's own, which every organisation changes to its liking."""
+    lists: Mapping[str, Sequence[str]] = org.settings.extra.get("picklists", {})
+    return [value for value in lists.get(name, seeded) if value]
 
 
 def history_module(org: Org) -> Module:

@@ -167,7 +167,7 @@ def describe_field(
         "public": False,
         "quick_sequence_number": "0",
         "email_parser": {"fields_update_supported": False, "record_operations_supported": False},
-        "currency": _currency(field),
+        "currency": extra.get("currency") or _currency(field),
         "custom_field": field.custom is not None,
         "lookup": _lookup(field),
         "convert_mapping": {},
@@ -182,11 +182,12 @@ def describe_field(
         "history_tracking": history,
         "data_type": field.type,
         "formula": {},
-        "decimal_place": 2 if field.type in {"currency", "double"} else None,
+        "decimal_place": extra.get("decimal_place", 2) if field.type in {"currency", "double"} else None,
         "mass_update": writable,
         "blueprint_supported": True,
         "multiselectlookup": {},
         "auto_number": {},
+        **({"textarea": {"type": extra.get("textarea", "large")}} if field.type == "textarea" else {}),
     }
 
 
@@ -265,13 +266,14 @@ def describe_layout(org: Org, module: Module, layout_id: str, fields: list[dict[
 def _values(module: Module, field: Field) -> list[dict[str, Any]]:
     values = list(field.picks or ())
     ids = {option.label: option.id for option in field.custom.options} if field.custom else {}
+    labels = field.custom.extra.get("labels", {}) if field.custom else {}
     made = []
     for place, value in enumerate(values, 1):
         known = ids.get(value, "")
         number = ORG_BASE + 30_000_000_000 + zlib.crc32(f"{module.name}.{field.name}.{value}".encode())
         made.append(
             {
-                "display_value": value,
+                "display_value": labels.get(value, value),
                 "sequence_number": place,
                 "reference_value": value,
                 "actual_value": value,

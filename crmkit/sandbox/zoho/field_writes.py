@@ -41,7 +41,11 @@ _TYPES: Mapping[str, FieldType] = {
     "multiselectpicklist": "multiselect",
 }
 _UNIQUE_TYPES = frozenset({"text", "email", "phone", "integer", "bigint"})
-_LENGTH_MOST = {"text": 255, "textarea": 32_000, "email": 100, "phone": 30, "website": 450}
+_LENGTH_MOST = {"text": 255, "textarea": 50_000, "email": 100, "phone": 30, "website": 450}
+_LENGTH_MOST |= {"integer": 9, "double": 16, "currency": 16, "percent": 5}
+_AREAS = {"small": 2_000, "large": 32_000, "rich_text": 50_000}
+_DECIMALS_MOST = 9
+_PICK_MOST = 120  # as fields describe their values; what a create says of 25 is not kept to there
 
 
 class FieldWrites:
@@ -56,6 +60,7 @@ class FieldWrites:
         return [
             Route(path, self.create, methods=["POST"]),
             Route(path, self.update, methods=["PATCH"]),
+            Route(path + "/{id}", self.update, methods=["PATCH"]),
         ]
 
     async def create(self, request: Request) -> Response:
@@ -70,6 +75,9 @@ class FieldWrites:
         """Another label, length, uniqueness or more values for fields the organisation added."""
         module, kind = self._asked(request)
         rows = self._rows(await read_body(request))
+        in_path = request.path_params.get("id")
+        if in_path is not None:
+            rows = [{**row, "id": in_path} for row in rows if isinstance(row, Mapping)][:1]
         return answer(
             [self._update(module, kind, row, place) for place, row in enumerate(rows)], 200, "fields"
         )
@@ -107,8 +115,10 @@ class FieldWrites:
             return _row(wrong, place)
         world = self.org.world
         one = CustomField(world.new_id("field"), "", label, _TYPES[type_], options, extra)
-        # A name that clashes with another field of the module gets a digit.
-        name, digit = custom_name(one), 0
+        # A name that clashes with another field of the module gets a digit. Names are of plain
+        # letters; what becomes of a label without any is not documented.
+        name, digit = custom_name(one).encode("ascii", "ignore").decode().strip("_"), 0
+        name = name if name[:1].isalpha() else f"Field_{name}".rstrip("_")
         while f"{name}{digit or ''}" in module.fields:
             digit += 1
         extra["api_name"] = f"{name}{digit or ''}"
@@ -166,6 +176,7 @@ class FieldWrites:
             if not 1 <= length <= most:
                 raise Wrong("INVALID_DATA", api_name="length", maximum_length=most)
             extra["length"] = length
+        extra |= self._shape(said, type_)
         unique = said.get("unique")
         if isinstance(unique, Mapping) and unique.get("_disable") is not None:
             extra["unique"] = False
@@ -177,6 +188,28 @@ class FieldWrites:
             )
         if isinstance(said.get("external"), Mapping):
             extra["external"] = dict(said["external"])
+        return extra
+
+    def _shape(self, said: Mapping[str, Any], type_: str) -> dict[str, Any]:
+        """How large a text area is, and how many decimals a number has."""
+        extra: dict[str, Any] = {}
+        area = said.get("textarea")
+        if area is not None and type_ == "textarea":
+            size = area.get("type") if isinstance(area, Mapping) else None
+            if size not in _AREAS:
+                raise Wrong("INVALID_DATA", api_name="type", supported_values=list(_AREAS))
+            extra |= {"textarea": size, "length": _AREAS[size]}
+        places = said.get("decimal_place")
+        if places is not None and type_ in {"double", "currency"}:
+            if isinstance(places, bool) or not isinstance(places, int) or not 0 <= places <= _DECIMALS_MOST:
+                raise Wrong("INVALID_DATA", api_name="decimal_place", maximum_length=_DECIMALS_MOST)
+            extra["decimal_place"] = places
+        currency = said.get("currency")
+        if isinstance(currency, Mapping) and type_ == "currency":
+            extra["currency"] = {
+                "rounding_option": str(currency.get("rounding_option", "normal")),
+                "precision": int(currency.get("precision", 2)),
+            }
         return extra
 
     def _check_unique(self, module: Module, type_: str) -> None:
@@ -194,9 +227,21 @@ class FieldWrites:
         if not isinstance(rows, list):
             return before
         ids = {option.label: option.id for option in before}
-        labels = [str(row.get("actual_value")) for row in rows if isinstance(row, Mapping)]
-        added = [label for label in dict.fromkeys(labels) if label not in ids]
+        labels = [self._pick(row) for row in rows]
+        if len(set(labels)) < len(labels):
+            raise Wrong("DUPLICATE_DATA", "duplicate data", api_name="pick_list_values")
+        added = [label for label in labels if label not in ids]
         return (*before, *(Option(self.org.world.new_id("option"), label) for label in added))
+
+    def _pick(self, row: Any) -> str:
+        """The actual value of one row of a picklist; a value is shown as what it is here."""
+        said: Mapping[str, Any] = row if isinstance(row, Mapping) else {}
+        for name in ("display_value", "actual_value"):
+            if not isinstance(said.get(name), str) or not said[name].strip():
+                raise Wrong("MANDATORY_NOT_FOUND", "required field not found", api_name=name)
+            if len(said[name]) > _PICK_MOST:
+                raise Wrong("INVALID_DATA", api_name=name, maximum_length=_PICK_MOST)
+        return str(said["actual_value"])
 
 
 def _row(wrong: Wrong, place: int) -> dict[str, Any]:

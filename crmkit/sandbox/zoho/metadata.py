@@ -274,7 +274,8 @@ class Metadata:
 
 def _forecast(stage: Stage) -> tuple[str, dict[str, str]]:
     type_, category = _FORECAST[stage.outcome]
-    return type_, {"name": category, "id": FORECAST_IDS[category]}
+    name = stage.extra.get("forecast_category", category)  # an organisation may have more than Zoho's own
+    return type_, {"name": name, "id": FORECAST_IDS.get(name, FORECAST_IDS[category])}
 
 
 _Choose = Callable[[User, bool, User], bool]

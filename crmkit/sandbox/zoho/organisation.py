@@ -19,7 +19,7 @@ _CURRENCY_NAMES = {
 def describe_organisation(org: Org, edition: str) -> dict[str, Any]:
     """The organisation itself; `edition` is what it pays for."""
     world = org.world
-    name, symbol = _CURRENCY_NAMES[world.base_currency]
+    name, symbol = _CURRENCY_NAMES.get(world.base_currency, (world.base_currency, world.base_currency))
     return {
         "country": "KE",
         "photo_id": None,
@@ -46,7 +46,7 @@ def describe_organisation(org: Org, edition: str) -> dict[str, Any]:
         "primary_zuid": "700000001",
         "zia_portal_id": None,
         "time_zone": world.time_zone,
-        "zgid": "700000002",
+        "zgid": org.settings.extra.get("workspace", "700000002"),
         "country_code": "KE",
         "deletable_org_account": True,
         "license_details": {

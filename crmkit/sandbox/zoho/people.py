@@ -109,13 +109,15 @@ def _contacts(org: Org) -> Module:
         *_common(maker),
         make("First_Name", "text", lambda row: row.first or None),
         make("Last_Name", "text", "last", mandatory=True),
-        make("Full_Name", "text", contact_name, read_only=True),
+        make("Full_Name", "text", _full_name, read_only=True),
         maker.kept("Salutation", "picklist", picks=("Mr.", "Ms.", "Dr.")),
         make("Account_Name", "lookup", "company_id", lookup="Accounts"),
         make("Email", "email", lambda row: _first(row.emails)),
         make("Secondary_Email", "email", lambda row: _second(row.emails)),
         make("Phone", "phone", lambda row: _first(row.phones)),
         make("Mobile", "phone", lambda row: _second(row.phones)),
+        maker.kept("Home_Phone", "phone"),
+        maker.kept("Other_Phone", "phone"),
         maker.kept("Title", "text"),
         maker.kept("Department", "text"),
         maker.kept("Lead_Source", "picklist", picks=()),
@@ -250,6 +252,11 @@ def _website(company: Company) -> str | None:
     if written is not None and website_domain(written) == company.domain:
         return str(written)
     return f"https://{company.domain}" if company.domain else None
+
+
+def _full_name(contact: Contact) -> str:
+    """First and last name as one, or what an organisation shows that puts more into it."""
+    return str(contact.custom.get("$Full_Name") or contact_name(contact))
 
 
 def _first(values: tuple[str, ...]) -> str | None:

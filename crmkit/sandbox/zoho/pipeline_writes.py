@@ -57,7 +57,13 @@ class PipelineWrites:
         if len(pipelines) >= _PIPELINES_MOST:
             _refuse("INVALID_DATA", "pipeline", "the limit of pipelines is reached")
         stages = self._stages([], row["maps"])
-        made = Pipeline(next(self._ids), name, len(pipelines), stages, extra={"default": False})
+        made = Pipeline(
+            next(one for one in self._ids if one not in pipelines),
+            name,
+            len(pipelines),
+            stages,
+            extra={"default": False},
+        )
         pipelines[made.id] = made
         self._set_default(made, row)
         return json_reply({"pipeline": [done({"id": made.id}, "Pipeline created successfully")]}, 201)

@@ -165,6 +165,8 @@ class FieldMaker:
             custom=one,
             picks=list(labels.values()) if one.options else None,
             unique=key == "crmkit_key" or bool(one.extra.get("unique")),
+            mandatory=bool(one.extra.get("mandatory")),
+            read_only=bool(one.extra.get("read_only")),
             limit=one.extra.get("length"),
         )
 
@@ -173,7 +175,7 @@ class FieldMaker:
         if type_ == "datetime":
             stamp = org.stamp
             return lambda row: stamp(get(row))
-        if type_ in {"currency", "double"}:
+        if type_ in {"currency", "double", "percent"}:
             return lambda row: number(get(row))
         if lookup is not None:
             ref = _REFERENCES[lookup](org)
