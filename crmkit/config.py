@@ -37,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from crmkit.errors import ConfigError
 from crmkit.model import Outcome
+from crmkit.migration_settings import MigrationSettings
 from crmkit.sync_settings import SettingError, SyncSettings
 
 FILE_NAME = "crmkit.toml"
@@ -136,6 +137,7 @@ class Settings(_Section):
     connections: Mapping[str, ConnectionSettings] = {}
     report: ReportSettings = ReportSettings()
     syncs: Mapping[str, SyncSettings] = {}
+    migrations: Mapping[str, MigrationSettings] = {}
 
     @model_validator(mode="after")
     def _known_connections(self) -> Settings:
@@ -148,6 +150,14 @@ class Settings(_Section):
                     raise _Misplaced(
                         ("syncs", name, "members"),
                         f"{member!r} is not a connection. {suggestion(member, self.connections)}",
+                    )
+        for name, migration in self.migrations.items():
+            for key in ("source", "target"):
+                end = getattr(migration, key)
+                if end not in self.connections:
+                    raise _Misplaced(
+                        ("migrations", name, key),
+                        f"{end!r} is not a connection. {suggestion(end, self.connections)}",
                     )
         self._apart()
         return self

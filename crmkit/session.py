@@ -14,11 +14,11 @@ from pathlib import Path
 
 from crmkit import config, credentials
 from crmkit.connectors import registry
-from crmkit.connectors.base import Connector, Context
+from crmkit.connectors.base import Connector, Context, Support
 from crmkit.connectors.clock import Clock, SystemClock
 from crmkit.connectors.usage import Usage
 from crmkit.errors import CrmkitError
-from crmkit.model import Workspace
+from crmkit.model import Kind, Workspace
 from crmkit.sync.pull import KINDS, Progress, Pull, PullResult
 from crmkit.sync.state import State
 
@@ -96,6 +96,7 @@ def pull(
     *,
     full: bool = False,
     sweep_after: timedelta | None = None,
+    whole_past: bool = False,
     watch: Callable[[Sequence[RunningPull], Callable[[], bool]], None],
 ) -> list[PullResult]:
     """Refresh the local copy of several connections side by side.
@@ -106,6 +107,7 @@ def pull(
         names: Connections; all if none is named.
         full: Read everything again.
         sweep_after: Read everything again where the last whole read is older.
+        whole_past: Read notes and stage changes too, whatever the settings say.
         watch: Called once in the calling thread with the running pulls and a function
             that tells whether all have ended; returns when they have. Ctrl-C in it stops
             the pulls at the next page.
@@ -120,10 +122,10 @@ def pull(
             state,
             connector,
             clock_margin_seconds=session.config.settings.clock_margin_seconds,
-            history=settings.history,
+            history=settings.history or whole_past,
             full=full,
             sweep_after=sweep_after,
-            kinds=KINDS,
+            kinds=[*KINDS, Kind.NOTE] if whole_past and _has_notes(connector) else KINDS,
         )
         for connector, settings in zip(connectors, chosen.values(), strict=True)
     ]
@@ -140,6 +142,10 @@ def pull(
     for connector in connectors:
         connector.close()
     return results
+
+
+def _has_notes(connector: Connector) -> bool:
+    return connector.capabilities.notes is Support.YES
 
 
 @contextmanager

@@ -111,12 +111,12 @@ def open_sync(
     unavailable = {
         result.progress.connection: str(result.error) for result in pulls if result.error is not None
     }
-    _raise_if_hopeless(pulls, unavailable)
+    raise_if_hopeless(pulls, unavailable)
     reachable = [member for member in settings.members if member not in unavailable]
     queries.pulled(state, reachable)
     connectors = {member: session.connect(member, read_only=read_only) for member in settings.members}
     try:
-        offsets = {member: _offset(session, connectors[member]) for member in reachable}
+        offsets = {member: offset_of(session, connectors[member]) for member in reachable}
         maps = stage_maps(session, state, settings.members)
         group = compile_group(name, settings, connectors, maps, state)
         run = SyncRun(group, state, session.clock, offsets=offsets, unavailable=unavailable)
@@ -135,14 +135,14 @@ def stage_maps(session: Session, state: State, members: Sequence[str]) -> Mappin
     }
 
 
-def _offset(session: Session, connector: Connector) -> timedelta:
+def offset_of(session: Session, connector: Connector) -> timedelta:
     """How far a CRM's clock is ahead of this machine's; also proves the credentials."""
     before = session.clock.now()
     workspace = connector.check()
     return workspace.server_time - before if workspace.server_time is not None else timedelta(0)
 
 
-def _raise_if_hopeless(pulls: Sequence[PullResult], unavailable: Mapping[str, str]) -> None:
+def raise_if_hopeless(pulls: Sequence[PullResult], unavailable: Mapping[str, str]) -> None:
     """Refused credentials, or fewer than two members: there is nothing to keep in step."""
     errors: list[CrmkitError] = [result.error for result in pulls if result.error is not None]
     if any(result.outcome is PullOutcome.INTERRUPTED for result in pulls):

@@ -29,6 +29,7 @@ Plain: TypeAlias = Any
 """A JSON value: text, number, boolean, null or a list of them."""
 
 SET_FIELDS = frozenset({"contacts", "tags"})
+_SPOKEN = frozenset({"text", "choice", "choices"})
 TEXT_FIELDS = ("name", "lost_reason", "source")
 
 
@@ -92,6 +93,8 @@ class Codec:
         pipelines: Pipeline id to its common name; empty if pipelines are not kept in step.
         new_pipeline: Pipeline id for deals that are created here.
         custom: Custom fields by their common name.
+        brought: Custom fields that are only filled when a record is created, by kind and id.
+        nobody: Owner ids that stand for nobody, by a person's decision.
     """
 
     connection: str
@@ -105,6 +108,8 @@ class Codec:
     pipelines: Mapping[str, str] = field(default_factory=dict)
     new_pipeline: str | None = None
     custom: Mapping[str, CustomField] = field(default_factory=dict)
+    brought: Mapping[tuple[Kind, str], CustomField] = field(default_factory=dict)
+    nobody: frozenset[str] = frozenset()
 
     def native(self, name: str, row: Mapping[str, Any]) -> Plain:
         """What a stored deal holds of a field.
@@ -250,6 +255,13 @@ class Codec:
             return dict(self._write_values(name, native, None))  # type: ignore[arg-type]
         return {each: one for each, one in values.items() if each.split(".")[0] in self.writable}
 
+    def brought_value(self, kind: Kind, field_id: str, plain: Plain) -> Any:
+        """The model value of a custom field that is filled when a record is created."""
+        kind_of_value = self.brought[kind, field_id].type
+        if isinstance(plain, list):
+            return tuple(_typed(one, kind_of_value) for one in plain)
+        return _typed(plain, kind_of_value)
+
     def _amount_values(self, values: dict[str, Any], unwritable: Sequence[str]) -> dict[str, Any] | Unmapped:
         if "amount" in unwritable:
             return Unmapped("amounts cannot be written")
@@ -317,7 +329,7 @@ class Codec:
         return current[0] if current is not None and current[0] is not None else self.new_pipeline
 
     def _decode_owner(self, native: Plain) -> Plain | Unmapped:
-        if native is None:
+        if native is None or native in self.nobody:
             return None
         address = email_key(self.owners.get(native))
         return address if address is not None else Unmapped(f"owner {native} has no e-mail address")
@@ -392,23 +404,47 @@ class Codec:
         return _tidy(native)
 
     def _custom_values(self, custom: CustomField, value: Plain) -> dict[str, Any] | Unmapped:
-        back = {common: native for native, common in custom.common.items()}
-        many = value if isinstance(value, list) else [value]
-        natives: list[Any] = []
-        for one in many:
-            if one is None:
-                continue
-            if custom.options_only and one not in back:
-                return Unmapped(f"the common value {one!r} has no value of {custom.id}")
-            natives.append(back.get(one, one) if isinstance(one, str) else one)
-        try:
-            typed = [_typed(one, custom.type) for one in natives]
-        except (ValueError, KeyError, InvalidOperation):
-            return Unmapped(f"{value!r} is not a {custom.type}, which {custom.id} holds")
+        fitted = _fitted(custom, value)
+        if isinstance(fitted, Unmapped):
+            return fitted
         name = f"custom.{custom.id}"
         if custom.type == "choices":
-            return {name: tuple(typed) or None}
-        return {name: typed[0] if typed else None}
+            return {name: tuple(fitted) or None}
+        return {name: fitted[0] if fitted else None}
+
+
+def _fitted(custom: CustomField, value: Plain) -> list[Any] | Unmapped:
+    """A common value in a field's own options and type; several values only where it holds several."""
+    back = {common: native for native, common in custom.common.items()}
+    natives: list[Any] = []
+    for one in value if isinstance(value, list) else [value]:
+        if one is None:
+            continue
+        said = ("Yes" if one else "No") if isinstance(one, bool) and custom.type in _SPOKEN else one
+        if custom.options_only and said not in back:
+            return Unmapped(f"the common value {said!r} has no value of {custom.id}")
+        natives.append(back.get(said, said) if isinstance(said, str) else said)
+    if len(natives) > 1 and custom.type != "choices":
+        if custom.type != "text":
+            return Unmapped(f"{custom.id} holds one value, not {len(natives)}")
+        natives = [", ".join(map(str, natives))]
+    try:
+        return [_typed(one, custom.type) for one in natives]
+    except (ValueError, KeyError, InvalidOperation):
+        return Unmapped(f"{value!r} is not a {custom.type}, which {custom.id} holds")
+
+
+def converted(source: CustomField, target: CustomField, value: Any) -> Plain | Unmapped:
+    """A custom field's stored value as another CRM's field holds it, as plain JSON; `None` if it is empty."""
+    native = _custom(value, source.type)
+    if native is None or native == []:
+        return None
+    many = native if isinstance(native, list) else [native]
+    fitted = _fitted(target, [source.common.get(one, one) if isinstance(one, str) else one for one in many])
+    if isinstance(fitted, Unmapped):
+        return fitted
+    plain = [_custom(one, target.type) for one in fitted]
+    return plain if target.type == "choices" else plain[0]
 
 
 def _number(value: Any) -> str | None:
@@ -462,4 +498,4 @@ def _typed(value: Any, kind: str) -> Any:
         return date.fromisoformat(value)
     if kind == "time":
         return datetime.fromisoformat(value)
-    return value
+    return value if isinstance(value, str) or kind == "boolean" else str(value)

@@ -17,10 +17,11 @@ from crmkit.connectors.writing import Act, Keys, Lookup, Result, Written
 from crmkit.errors import CrmkitError, Interrupted, Unstable
 from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync.group import Group, Member
+from crmkit.sync.hub import CREATED
 from crmkit.sync.lease import Lease
 from crmkit.sync.outcomes import Outcomes, Tally
 from crmkit.sync.plan import Op
-from crmkit.sync.ready import Ready, Run, ready_create, ready_delete, ready_update
+from crmkit.sync.ready import Ready, Run, parent_of, ready_create, ready_delete, ready_update
 from crmkit.sync.state import State
 
 UPDATES_AT_ONCE = 500
@@ -31,6 +32,7 @@ _PHASES = (
     (Kind.CONTACT, Act.CREATE),
     (Kind.DEAL, Act.CREATE),
     (Kind.DEAL, Act.UPDATE),
+    (Kind.NOTE, Act.CREATE),
 )
 
 
@@ -104,7 +106,7 @@ class Applier:
 
     def _deletes(self, connection: str, ops: Sequence[Op]) -> None:
         # Deals first: whoever deletes a company may take its deals along.
-        for kind in (Kind.DEAL, Kind.CONTACT, Kind.COMPANY):
+        for kind in (Kind.NOTE, Kind.DEAL, Kind.CONTACT, Kind.COMPANY):
             self._phase(connection, [op for op in ops if (op.kind, op.act) == (kind, Act.DELETE)])
 
     def _phase(self, connection: str, ops: Sequence[Op]) -> None:
@@ -174,8 +176,12 @@ class Applier:
         """
         if not self._young and member.writing(ops[0].kind).keys is Keys.UNIQUE:
             return ops
+        doubtful = self._notes_to_find(member, ops) if ops[0].kind is Kind.NOTE else ops
+        if not doubtful:
+            return ops
+        directory = self._group.directory
         found = member.connector.find(
-            [Lookup(op.kind, op.marker or "", self._parent(member, op)) for op in ops]
+            [Lookup(op.kind, op.marker or "", parent_of(op, directory)) for op in doubtful]
         )
         rest: list[Op] = []
         for op in ops:
@@ -186,12 +192,22 @@ class Applier:
                 rest.append(op)
         return rest
 
-    def _parent(self, member: Member, op: Op) -> Ref | None:
-        for one in op.fields:
-            if one.field == "company" and one.new:
-                native = self._group.directory.native_of.get((one.new, member.connection))
-                return Ref(member.connection, Kind.COMPANY, native) if native else None
-        return None
+    def _notes_to_find(self, member: Member, ops: Sequence[Op]) -> list[Op]:
+        """Notes that may be there already: not those of records that this store saw being made.
+
+        What the journal knows to be under way is looked up by its recovery.
+        """
+        with self._state.read() as db:
+            links = self._group.hub.links_of(db, {parent for op in ops for parent in op.parents})
+        made = {
+            entity
+            for entity, found in links.items()
+            if any(
+                link.connection == member.connection and link.evidence == CREATED and not link.rebuilt
+                for link in found
+            )
+        }
+        return [op for op in ops if not made.issuperset(op.parents)]
 
     # Updating and deleting
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from crmkit.connectors.base import Connector
+from crmkit.connectors.base import Connector, Field
 from crmkit.connectors.writing import Writing
 from crmkit.errors import ConfigError
 from crmkit.mapping import identity
@@ -20,6 +20,7 @@ from crmkit.mapping.stages import StageMap
 from crmkit.model import Kind
 from crmkit.sync import schema
 from crmkit.sync.hub import Hub, encode
+from crmkit.sync.moving import Missing, Moving
 from crmkit.sync.rules import Rule, Setting, rule
 from crmkit.sync.state import State
 from crmkit.sync_settings import MemberSettings, Role, ScopeSettings, SyncSettings
@@ -96,6 +97,8 @@ class Group:
         directory: Companies and people of the members; filled while planning.
         hub: The group's memory.
         digest: Changes when settings or maps change.
+        words: Names of pipelines and stages whose common values are ids.
+        moving: What a migration asks for; `None` for a sync.
     """
 
     name: str
@@ -106,6 +109,8 @@ class Group:
     directory: Directory
     hub: Hub
     digest: str
+    words: Mapping[str, str] = field(default_factory=dict)
+    moving: Moving | None = None
 
     @property
     def group8(self) -> str:
@@ -146,6 +151,11 @@ class Group:
         capabilities = self.members[connection].connector.capabilities
         return capabilities.version_seconds + _CLOCK_ERROR_SECONDS
 
+    def if_missing(self, name: str) -> Missing:
+        """What becomes of a new deal whose value of a field cannot be written."""
+        default: Missing = "hold" if name in ("name", "stage") else "without"
+        return self.moving.missing.get(name, default) if self.moving is not None else default
+
     def is_set(self, name: str) -> bool:
         """Whether a field's elements are merged one by one."""
         if name in SET_FIELDS:
@@ -162,11 +172,23 @@ def compile_group(
     connectors: Mapping[str, Connector],
     maps: Mapping[str, StageMap],
     state: State,
+    *,
+    fields: Mapping[str, Sequence[Field]] | None = None,
+    pipelines: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Group:
     """Make a group ready to run.
 
     Reads owners and workspaces from the state store, and the list of custom fields from
     the CRMs if any is kept in step.
+
+    Args:
+        name: The sync's name.
+        settings: Its settings.
+        connectors: Its members' connections.
+        maps: Their stage maps.
+        state: The open store.
+        fields: Their deal fields, if these are known already.
+        pipelines: Per member, pipeline id to its common name, in place of what the settings say.
 
     Raises:
         ConfigError: Something named in the settings does not exist in a CRM.
@@ -201,9 +223,11 @@ def compile_group(
                 partial(connector.holds, Kind.DEAL),
                 partial(connector.cannot_hold, Kind.DEAL),
                 writing.fields | writing.create_fields,
-                _pipelines(settings, connection, stages, f"syncs.{name}"),
+                _pipelines(settings, connection, stages, f"syncs.{name}")
+                if pipelines is None
+                else pipelines[connection],
                 _new_pipeline(settings.of(connection).pipeline, stages, f"syncs.{name}"),
-                _custom(settings, connection, connector, f"syncs.{name}"),
+                _custom(settings, connection, connector, f"syncs.{name}", fields),
             ),
             crm,
             account,
@@ -297,12 +321,17 @@ def _scope(settings: ScopeSettings, stages: StageMap, where: str) -> Scope:
 
 
 def _custom(
-    settings: SyncSettings, connection: str, connector: Connector, where: str
+    settings: SyncSettings,
+    connection: str,
+    connector: Connector,
+    where: str,
+    fields: Mapping[str, Sequence[Field]] | None,
 ) -> dict[str, CustomField]:
     wanted = {name: one.in_[connection] for name, one in settings.custom.items() if connection in one.in_}
     if not wanted:
         return {}
-    known = {one.id: one for one in connector.fields(Kind.DEAL)}
+    listed = connector.fields(Kind.DEAL) if fields is None else fields[connection]
+    known = {one.id: one for one in listed}
     found: dict[str, CustomField] = {}
     for name, native in wanted.items():
         if native not in known:

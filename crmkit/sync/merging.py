@@ -204,7 +204,8 @@ class Merging:
 
 def contradiction(basis: Basis, name: str, candidates: Sequence[tuple[str, Plain]]) -> str:
     """Contradicting values in words."""
-    spoken = names(basis.group, basis.db, named_in((name, value) for _, value in candidates))
+    named = named_in((name, value) for _, value in candidates)
+    spoken = {**basis.group.words, **names(basis.group, basis.db, named)}
     return "; ".join(
         f"{member}: {shown(name, value, lambda entity: spoken.get(entity, entity))}"
         for member, value in candidates

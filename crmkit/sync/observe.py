@@ -33,12 +33,16 @@ class Observer:
         self._hub = basis.hub
         self._db = basis.db
         self._out = basis.out
+        self.fresh: set[Ref] = set()
 
     def run(self) -> set[str]:
-        """Entities of deals to look at; companies and people are linked on the way."""
+        """Entities of deals to look at; companies and people are linked on the way.
+
+        Records that no entity knew are in `fresh` afterwards.
+        """
         examine: set[str] = set()
         moved = False
-        fresh: set[Ref] = set()
+        fresh = self.fresh
         positions = self._hub.positions(self._db)
         for kind in LINKED_KINDS:
             for connection in self._group.members:

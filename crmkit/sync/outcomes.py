@@ -305,6 +305,9 @@ class Outcomes:
         now = self._clock.now()
         digest = payload_digest(op)
         again = before if before is not None and before.digest == digest else None
+        if again is not None and again.field and name:
+            # What was taken out before stays out.
+            name = ",".join(dict.fromkeys([*again.field.split(","), name]))
         self._hub.put_refusal(
             db,
             Refusal(

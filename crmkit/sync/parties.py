@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from crmkit.connectors.writing import Act, Keys
-from crmkit.mapping.fields import Plain, Unmapped
+from crmkit.mapping.fields import Plain, Unmapped, converted
 from crmkit.model import Kind, Ref
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group, Member
@@ -68,6 +68,12 @@ class Parties:
                 elif isinstance(value, list):
                     found.update(value)
         self._learn_addresses(found)
+
+    def identify(self, connection: str, kind: Kind, natives: Collection[str]) -> set[str]:
+        """The entities of records; who is new gets one. Records that wait for a review are left out."""
+        found = self._identify({(connection, kind): set(natives)})
+        self._learn_addresses(found)
+        return found
 
     def _identify(self, natives: Mapping[tuple[str, Kind], set[str]]) -> set[str]:
         """The entities of records; a record that nobody knows gets one of its own."""
@@ -172,6 +178,10 @@ class Parties:
                 None, Held("required", connection, entity, label, None, f"a {kind} cannot be created here")
             )
             return
+        if self._owner_is_open(member, origin, row):
+            reason = "nobody of this CRM stands for its owner yet"
+            self._report(None, Held("required", connection, entity, label, "owner", reason))
+            return
         payload, parents = self._payload(member, kind, origin, row, company)
         # The company is an entity here; its id in this CRM is known only once it is there.
         plain = {name: _model(value) for name, value in payload.items() if name != "companies"}
@@ -201,6 +211,7 @@ class Parties:
             for name in names
             if name in able and row[name]
         }
+        payload |= self._custom(member, kind, origin, row)
         owner = self._group.members[origin].codec.decode("owner", row["owner_id"])
         if "owner_id" in able and owner is not None and not isinstance(owner, Unmapped):
             found = member.codec.write_values("owner", owner)
@@ -213,6 +224,27 @@ class Parties:
             return payload, ()
         payload["companies"] = [own]
         return payload, (own,) if self.need(member.connection, Kind.COMPANY, own, None) else ()
+
+    def _owner_is_open(self, member: Member, origin: str, row: Mapping[str, Any]) -> bool:
+        """Whether a migration waits for a decision about a record's owner: some CRMs put in their own."""
+        if self._group.if_missing("owner") == "without":
+            return False
+        owner = self._group.members[origin].codec.decode("owner", row["owner_id"])
+        if owner is None:
+            return False
+        return isinstance(owner, Unmapped) or isinstance(member.codec.write_values("owner", owner), Unmapped)
+
+    def _custom(self, member: Member, kind: Kind, origin: str, row: Mapping[str, Any]) -> dict[str, Plain]:
+        """Custom fields that come along, in the target's own options."""
+        moving = self._group.moving
+        if moving is None or member.connection != moving.target or origin != moving.source:
+            return {}
+        found: dict[str, Plain] = {}
+        for one in moving.party_fields.get(kind, ()):
+            value = converted(one.source, one.target, row["custom"].get(one.source.id))
+            if value is not None and not isinstance(value, Unmapped):
+                found[f"custom.{one.target.id}"] = value
+        return found
 
     def _employer(self, origin: str, row: Mapping[str, Any]) -> str | None:
         """The entity of a person's company, if it takes part already."""

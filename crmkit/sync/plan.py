@@ -63,6 +63,8 @@ class Op:
         fields: Fields to write, of a deal.
         payload: Model fields to write, of a company or a person, as plain JSON.
         parents: Entities that must exist in this CRM first.
+        whole: Digest of the write before the CRM's refusal of a field took that field out;
+            empty if nothing was taken out.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Op:
     fields: tuple[FieldChange, ...] = ()
     payload: Mapping[str, Plain] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    whole: str = ""
 
     @property
     def target(self) -> tuple[str, str]:
@@ -96,6 +99,8 @@ def op_id(sync: str, op: Op) -> str:
 
 def payload_digest(op: Op) -> str:
     """What a refusal is remembered by: the same values are not tried again."""
+    if op.whole:
+        return op.whole
     content = [[[one.field, one.new] for one in op.fields], op.payload]
     return hashlib.sha256(encode(content).encode()).hexdigest()[:16]
 
@@ -105,7 +110,7 @@ class Held:
     """Something that is not written, and waits for a person or for another write.
 
     `kind` is one of conflict, frozen, review, clone, foreign, unwritable, unmapped, required,
-    refused, parked, blocked, delete_conflict, merged.
+    refused, parked, blocked, delete_conflict, merged, left_out.
     """
 
     kind: str
@@ -119,7 +124,7 @@ class Held:
 # Held items that go away by themselves with one of the next runs.
 PASSING = frozenset({"parked"})
 # Told, but nothing waits for a person.
-QUIET = frozenset({"foreign"})
+QUIET = frozenset({"foreign", "left_out"})
 
 
 def waits_for_a_person(kind: str) -> bool:

@@ -6,21 +6,23 @@ The same state, settings and time give the same result, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from crmkit.connectors.writing import Act
 from crmkit.errors import CrmkitError
-from crmkit.model import Kind
+from crmkit.model import Kind, Ref
 from crmkit.sync import tables
 from crmkit.sync.basis import Basis, StoredRows
 from crmkit.sync.computed import Computed
+from crmkit.sync.everybody import bring_everybody
 from crmkit.sync.group import Group
 from crmkit.sync.guard import guard
 from crmkit.sync.hub import Entity, JournalEntry, Link, Status
 from crmkit.sync.merging import Merging, contradiction
+from crmkit.sync.notes import Notes
 from crmkit.sync.observe import Observer
 from crmkit.sync.plan import Op, TrippedGuard
 from crmkit.sync.reconcile import OSCILLATION_WINDOW, Past
@@ -68,15 +70,18 @@ class Planner:
                 refusals=self._hub.refusals(db),
             )
             changed = self._check_group(basis)
-            examine = self._hub.pending(db) | Observer(basis).run()
+            waiting = self._hub.pending(db)
+            observer = Observer(basis)
+            examine = waiting | observer.run()
             if changed:
                 # Another rule, map or member may make a write due where no record changed.
                 examine |= self._hub.everyone(db, Kind.DEAL)
+            examine = self._chosen(basis, examine)
             self._list_reviews(basis)
             writes, merging = Writes(basis), Merging(basis)
             for chunk in chunks(examine, ENTITIES_AT_ONCE):
                 self._reconcile(basis, writes, merging, chunk)
-            writes.parties.finish()
+            self._move(basis, writes, observer.fresh, waiting)
             writes.forget_refusals()
             self._list_conflicts(basis)
             self._list_doubles(basis)
@@ -86,6 +91,25 @@ class Planner:
                 key=lambda one: (one.kind, one.connection, one.entity, one.field or "", one.label)
             )
         return basis.out
+
+    def _chosen(self, basis: Basis, examine: set[str]) -> set[str]:
+        """What this plan looks at: a sample looks at its deals, and leaves the rest to a later plan."""
+        moving = self._group.moving
+        if moving is None or moving.only is None:
+            return examine
+        chosen = {self._group.entity_id(moving.source, Kind.DEAL, native) for native in moving.only}
+        basis.out.pending |= examine - chosen
+        return examine & chosen
+
+    def _move(self, basis: Basis, writes: Writes, fresh: Collection[Ref], waiting: Collection[str]) -> None:
+        """Companies and people first, then what hangs on them and on deals."""
+        moving = self._group.moving
+        if moving is not None and moving.everybody:
+            bring_everybody(basis, moving, writes.parties, fresh, waiting)
+        writes.parties.finish()
+        if moving is not None:
+            notes = {entity for entity in waiting if entity.split(":", 2)[1] == Kind.NOTE.value}
+            Notes(basis, moving, writes).plan(notes)
 
     def _check_group(self, basis: Basis) -> bool:
         """Whether the settings or maps are others than in the last run."""
@@ -246,9 +270,10 @@ class Planner:
         basis.out.guards += guard(basis.out.ops, counts, self._group.settings.guards, first=first)
 
 
+_KINDS = (*LINKED_KINDS, Kind.NOTE)
 _ACTS = {Act.CREATE: 0, Act.UPDATE: 1, Act.DELETE: 2}
 
 
 def _order(op: Op) -> tuple[bool, int, int, str, str]:
     """Parties first, deletes last."""
-    return (op.act is Act.DELETE, LINKED_KINDS.index(op.kind), _ACTS[op.act], op.connection, op.entity)
+    return (op.act is Act.DELETE, _KINDS.index(op.kind), _ACTS[op.act], op.connection, op.entity)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from crmkit.connectors.writing import Change
-from crmkit.mapping.fields import Codec, Plain, Unmapped
+from crmkit.mapping.fields import Codec, Directory, Plain, Unmapped
 from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync.hub import Intent, JournalEntry
 from crmkit.sync.plan import FieldChange, Op
@@ -60,6 +60,8 @@ class Run:
         )  # fmt: skip
 
 
+_PARENTS = frozenset({"deal_id", "company_id"})
+_TIMES = frozenset({"at", "created_at", "closed_at"})
 Note = Callable[[str], None]
 """Takes what a person should know about a write."""
 
@@ -69,14 +71,45 @@ def ready_create(codec: Codec, op: Op, run: Run, note: Note) -> Ready:
     if op.kind is Kind.DEAL:
         values, sent, left = _deal_values(codec, op, note)
     else:
-        values = {name: tuple(one) if isinstance(one, list) else one for name, one in op.payload.items()}
-        if "companies" in values:
-            natives = codec.directory.native_of
-            values["companies"] = tuple(natives[each, op.connection] for each in values["companies"])
-        sent, left = {}, {}
+        values, sent, left = _payload_values(codec, op), {}, {}
     change = Change(op.id, op.act, op.kind, None, values, op.marker)
-    parent = next((str(Ref(op.connection, Kind.COMPANY, one)) for one in values.get("companies", ())), None)
-    return Ready(op, change, run.entry(op, sent, {}, parent), None, {}, left)
+    parent = parent_of(op, codec.directory)
+    return Ready(op, change, run.entry(op, sent, {}, str(parent) if parent else None), None, {}, left)
+
+
+def parent_of(op: Op, directory: Directory) -> Ref | None:
+    """Where a new record hangs: a note on its deal or company, anything else on its company."""
+    named: tuple[tuple[Kind, Any], ...] = tuple(
+        (Kind.COMPANY, one.new) for one in op.fields if one.field == "company"
+    )
+    named += (
+        (Kind.DEAL, op.payload.get("deal_id")),
+        (Kind.COMPANY, op.payload.get("company_id")),
+        (Kind.COMPANY, next(iter(op.payload.get("companies") or ()), None)),
+    )
+    for kind, entity in named:
+        native = directory.native_of.get((entity, op.connection)) if entity else None
+        if native is not None:
+            return Ref(op.connection, kind, native)
+    return None
+
+
+def _payload_values(codec: Codec, op: Op) -> dict[str, Any]:
+    """Model values of a company, person or note; who else is named goes by their ids in this CRM."""
+    natives = codec.directory.native_of
+    values: dict[str, Any] = {}
+    for name, one in op.payload.items():
+        if name == "companies":
+            values[name] = tuple(natives[each, op.connection] for each in one)
+        elif name in _PARENTS:
+            values[name] = natives[one, op.connection]
+        elif name in _TIMES:
+            values[name] = datetime.fromisoformat(one)
+        elif name.startswith("custom."):
+            values[name] = codec.brought_value(op.kind, name.removeprefix("custom."), one)
+        else:
+            values[name] = tuple(one) if isinstance(one, list) else one
+    return values
 
 
 def _deal_values(
@@ -95,6 +128,8 @@ def _deal_values(
         left |= codec.left_values(one.field, one.new)
         new[one.field] = one.new
     row = fresh_row({**values, **left})
+    # What is only kept, and not kept in step, for example when a migrated deal was made.
+    values |= _payload_values(codec, op)
     return values, {name: (codec.native(name, row), new[name]) for name in new}, left
 
 

@@ -33,6 +33,7 @@ class Row(StrEnum):
     CONFLICT = "changed here and elsewhere"
     UNKNOWN = "base unknown"  # just linked, or rebuilt after the state was lost
     LOCAL = "changed here, stays here"  # a target's own edit
+    EMPTY = "empty here"  # a target that was just linked and holds nothing: there is nothing to lose
 
 
 class _Nothing:
@@ -234,7 +235,9 @@ def _row(side: Side, hub: Hub, origin: str, context: FieldContext) -> Row:
     # What a CRM holds it may be unable to write, for example an owner who left.
     agrees = side.value in (hub, projected)
     if side.base is None:
-        return Row.AGREE if agrees else (Row.UNKNOWN if side.imports else Row.LOCAL)
+        if agrees or side.imports:
+            return Row.AGREE if agrees else Row.UNKNOWN
+        return Row.EMPTY if side.value in (None, "", []) else Row.LOCAL
     if side.native == side.base.native or side.value == side.base_value:
         return Row.UNCHANGED
     if side.value in side.sent:
@@ -330,6 +333,9 @@ def _local_edits(merged: Merged, sides: Sequence[Side], context: FieldContext) -
     if merged.hub is NOTHING or merged.conflict is not None:
         return
     for side in sides:
+        if merged.rows[side.connection] is Row.EMPTY and side.writes:
+            merged.bases[side.connection] = Base(side.native, NOTHING)
+            merged.rule = merged.rule or Row.EMPTY.value
         if merged.rows[side.connection] is not Row.LOCAL or not side.writes:
             continue
         projected = context.project(side.connection, merged.hub, side.native)

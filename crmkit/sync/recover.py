@@ -132,7 +132,9 @@ class Recoverer:
         ]
         found = member.connector.find(lookups)
         refs = [refs[0] for entry in entries if (refs := found.get(entry.marker or "", ()))]
-        records = {record.ref: record for record in member.connector.get(refs)} if refs else {}
+        # A note is never compared, so that it need not be read.
+        read = refs if kind is not Kind.NOTE else []
+        records = {record.ref: record for record in member.connector.get(read)} if read else {}
         lagging = member.connector.capabilities.find_lag_seconds > 0
         with self._state.write() as db:
             self._lease.guard(db)
@@ -209,7 +211,8 @@ class Recoverer:
         self, db: sa.Connection, entry: JournalEntry, state: Intent, reason: str, native_id: str | None = None
     ) -> None:
         self._hub.journal_end(db, entry.id, state, self._clock.now(), native_id=native_id, reason=reason)
-        self._hub.set_pending(db, add=[entry.entity] if entry.kind is Kind.DEAL else [])
+        again = entry.kind is Kind.DEAL or self._group.moving is not None
+        self._hub.set_pending(db, add=[entry.entity] if again else [])
 
     def _confirm(self, member: Member, entries: Sequence[JournalEntry]) -> None:
         """Read by id what a list may show wrongly: rows no newer than our own last write.

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from crmkit.connectors.writing import Change, Written
-from crmkit.model import AnyRecord, Company, Contact, Deal, Kind, Outcome, ValuePeriod
+from crmkit.model import AnyRecord, Company, Contact, Deal, Kind, Note, Outcome, ValuePeriod
 from crmkit.sync.plan import Op
 
-_CLASSES: dict[Kind, type[Any]] = {Kind.COMPANY: Company, Kind.CONTACT: Contact, Kind.DEAL: Deal}
+_CLASSES: dict[Kind, type[Any]] = {
+    Kind.COMPANY: Company,
+    Kind.CONTACT: Contact,
+    Kind.DEAL: Deal,
+}  # notes have neither a key nor a version
 _EMPTY_DEAL: dict[str, Any] = {
     "name": "", "pipeline_id": None, "stage_id": None, "outcome": Outcome.OPEN, "lost_reason": None,
     "amount": None, "currency": None, "value_period": ValuePeriod.ONE_TIME, "probability": None,
@@ -51,6 +55,9 @@ def after_write(
         update["custom"] = {name: value for name, value in custom.items() if value is not None}
         copy: AnyRecord = before.model_copy(update=update)
         return copy
+    if op.kind is Kind.NOTE and outcome.ref is not None:
+        update.pop("version", None)
+        return Note(ref=outcome.ref, **update)
     made: AnyRecord = _CLASSES[op.kind](
         ref=outcome.ref, key=change.key, **{"name": op.label, **update, "custom": _custom(change.values)}
     )

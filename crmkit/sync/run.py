@@ -144,7 +144,7 @@ class SyncRun:
         )
         with self.state.read() as db:
             made_from = generation(self.group, db)
-            known = names(self.group, db, spoken)
+            known = {**self.group.words, **names(self.group, db, spoken)}
 
         def text(field: str, value: Plain) -> str:
             return shown(field, value, lambda entity: known.get(entity, entity))
@@ -305,18 +305,25 @@ class SyncRun:
     @contextmanager
     def _numbered(self, command: str, result: SyncResult) -> Iterator[None]:
         """Note the run's begin and end."""
+        with self.numbered(command, result) as number:
+            result.run = number
+            yield
+
+    @contextmanager
+    def numbered(self, command: str, result: SyncResult | None = None) -> Iterator[int]:
+        """Note a run's begin and end; gives its number."""
         with self.state.write() as db:
             done = db.execute(
                 schema.runs.insert().values(
                     command=command, connection=self.group.name, started_at=self.clock.now()
                 )
             )
-            result.run = int(done.inserted_primary_key[0]) if done.inserted_primary_key else 0
+            number = int(done.inserted_primary_key[0]) if done.inserted_primary_key else 0
         outcome, error = "failed", None
         used = [member.connector.context.usage for member in self.group.members.values()]
         try:
-            yield
-            outcome = "done" if result.exit_code == 0 else f"exit {result.exit_code}"
+            yield number
+            outcome = "done" if result is None or result.exit_code == 0 else f"exit {result.exit_code}"
         except Exception as problem:
             error = str(problem)
             raise
@@ -324,11 +331,11 @@ class SyncRun:
             with self.state.write() as db:
                 db.execute(
                     schema.runs.update()
-                    .where(schema.runs.c.number == result.run)
+                    .where(schema.runs.c.number == number)
                     .values(
                         ended_at=self.clock.now(),
                         outcome=outcome,
-                        records=result.writes,
+                        records=result.writes if result is not None else 0,
                         error=error,
                         requests=sum(one.requests for one in used),
                         waited_seconds=sum(one.waited_seconds for one in used),

@@ -27,7 +27,7 @@ def shown(field: str, value: Plain, name_of: Callable[[str], str] = str) -> str:
         return "(empty)"
     if field == "stage":
         pipeline, stage = value
-        return f"{pipeline}: {stage}" if pipeline else str(stage)
+        return f"{name_of(pipeline)}: {name_of(stage)}" if pipeline else name_of(stage)
     if field == "amount":
         amount, currency, period = value
         return f"{_grouped(amount)} {currency}{_PERIODS.get(period, '')}"

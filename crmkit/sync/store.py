@@ -117,7 +117,7 @@ class Store:
     def _announce(self, db: sa.Connection, kind: Kind, ids: Iterable[str]) -> None:
         """Tell syncs that records are new, different or gone."""
         rows = [{"connection": self.name, "kind": kind.value, "id": native} for native in sorted(ids)]
-        if rows and kind in tables.LINKED_KINDS:
+        if rows and kind in tables.FOLLOWED_KINDS:
             db.execute(tables.changes.insert(), rows)
 
     def _compare(

@@ -16,6 +16,9 @@ from crmkit.sync.schema import text as _text
 LINKED_KINDS = (Kind.COMPANY, Kind.CONTACT, Kind.DEAL)
 """Kinds that are linked, parties first: people and deals are told apart by their company."""
 
+FOLLOWED_KINDS = (*LINKED_KINDS, Kind.NOTE)
+"""Kinds of which new and changed records are noted, for plans to look at."""
+
 changes = sa.Table(
     "changes",
     metadata,

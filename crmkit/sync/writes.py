@@ -11,15 +11,16 @@ from crmkit.mapping.fields import Unmapped
 from crmkit.model import Kind, Outcome, Ref
 from crmkit.sync.basis import Basis
 from crmkit.sync.group import Member
-from crmkit.sync.hub import DELETED, UNDONE, Entity, Link, Status
+from crmkit.sync.hub import DELETED, UNDONE, Entity, Link, Refusal, Status
 from crmkit.sync.merging import LiveRow
+from crmkit.sync.moving import Missing
 from crmkit.sync.parties import Parties
 from crmkit.sync.plan import FieldChange, Held, Op, op_id, payload_digest
 from crmkit.sync.reconcile import NOTHING
 from crmkit.sync_settings import Deletes, Role
 
 TRIES = 2
-_NEED = ("name", "stage")
+_HELD: Mapping[Missing, str] = {"hold": "required", "without": "unwritable", "leave_out": "left_out"}
 
 
 class Writes:
@@ -121,10 +122,12 @@ class Writes:
                 reason = "may be there already: one of its records waits for a review"
                 self._basis.hold("blocked", connection, entity.id, label, None, reason)
                 continue
-            self._create(entity, connection, member, label)
+            self._create(entity, connection, member, label, live)
         return again
 
-    def _create(self, entity: Entity, connection: str, member: Member, label: str) -> None:
+    def _create(
+        self, entity: Entity, connection: str, member: Member, label: str, live: Sequence[LiveRow]
+    ) -> None:
         writing = member.writing(Kind.DEAL)
         if Act.CREATE not in writing.acts or writing.keys is Keys.NONE:
             reason = (
@@ -140,31 +143,47 @@ class Writes:
                 continue
             known = entity.hub.get(name)
             if known is None or known.value is NOTHING:
-                if name in _NEED:
-                    self._basis.hold("required", connection, entity.id, label, name, "not agreed yet")
+                policy = self._group.if_missing(name)
+                if policy != "without":
+                    self._basis.hold(_HELD[policy], connection, entity.id, label, name, "not agreed yet")
                     return
                 continue
             projected = member.codec.project(name, known.value)
             if isinstance(projected, Unmapped):
-                if name in _NEED:
-                    self._basis.hold("required", connection, entity.id, label, name, projected.reason)
+                kind = _HELD[self._group.if_missing(name)]
+                self._basis.hold(kind, connection, entity.id, label, name, projected.reason)
+                if kind != "unwritable":
                     return
-                self._basis.hold("unwritable", connection, entity.id, label, name, projected.reason)
             elif projected not in (None, []):
                 fields.append(FieldChange(name, None, None, projected, f"new ({known.origin})"))
         missing = _missing(writing.required, {one.field for one in fields})
         if missing:
+            left_out = self._group.if_missing(missing) == "leave_out"
             self._basis.hold(
-                "required", connection, entity.id, label, missing,
+                "left_out" if left_out else "required", connection, entity.id, label, missing,
                 f"this CRM takes no deal without {'an ' if missing[0] in 'aeiou' else 'a '}{missing}",
             )  # fmt: skip
             return
         self.add(
             Op(
                 "", connection, Kind.DEAL, Act.CREATE, entity.id, None, self._group.marker(entity.id),
-                label, None, tuple(fields), parents=self._needs(connection, fields),
+                label, None, tuple(fields), self._stamps(live), self._needs(connection, fields),
             )
         )  # fmt: skip
+
+    def _stamps(self, live: Sequence[LiveRow]) -> dict[str, Any]:
+        """When the deal was made and closed in the CRM that it comes from, where a migration keeps it."""
+        moving = self._group.moving
+        if moving is None:
+            return {}
+        row = next((row for link, row in live if link.connection == moving.source), None)
+        if row is None:
+            return {}
+        return {
+            where: row[name].isoformat()
+            for name, where in sorted(moving.stamps.items())
+            if row[name] is not None
+        }
 
     def _needs(self, connection: str, fields: Sequence[FieldChange]) -> tuple[str, ...]:
         """Companies and people that a deal names and that must be created first."""
@@ -263,10 +282,38 @@ class Writes:
             )  # fmt: skip
             return
         refusal = self._basis.refusals.get((op.connection, op.entity, op.act.value))
+        if refusal is not None and refusal.digest == payload_digest(op):
+            smaller = self._without_refused(op, refusal)
+            if smaller is not None:
+                self._basis.out.ops.append(smaller)
+                return
         if refusal is not None and refusal.tries >= TRIES and refusal.digest == payload_digest(op):
             self._basis.hold("refused", op.connection, op.entity, op.label, refusal.field, refusal.reason)
             return
         self._basis.out.ops.append(op)
+
+    def _without_refused(self, op: Op, refusal: Refusal) -> Op | None:
+        """A new record without the fields that the CRM refuses; `None` if it must not go without them.
+
+        One value that a CRM does not take, say an owner who may not own, keeps no record away.
+        """
+        if op.act is not Act.CREATE or not refusal.field:
+            return None
+        refused = refusal.field.split(",")
+        required = self._group.members[op.connection].writing(op.kind).required
+        names = {_MODEL_FIELDS.get(name, name) for name in refused} if op.kind is Kind.DEAL else {*refused}
+        if required.intersection(refused) or "companies" in names:
+            return None
+        if op.kind is Kind.DEAL and any(self._group.if_missing(name) != "without" for name in names):
+            return None
+        fields = tuple(one for one in op.fields if one.field not in names)
+        payload = {name: value for name, value in op.payload.items() if name not in names}
+        if (len(fields), len(payload)) == (len(op.fields), len(op.payload)):
+            return None
+        for name in sorted(names):
+            self._basis.hold("refused", op.connection, op.entity, op.label, name, refusal.reason)
+        smaller = replace(op, fields=fields, payload=payload, whole=payload_digest(op))
+        return replace(smaller, id=op_id(self._group.name, smaller))
 
     def forget_refusals(self) -> None:
         """Refused writes of deals that need them no longer are forgotten."""

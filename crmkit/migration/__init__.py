@@ -1,0 +1,1 @@
+"""Moving deals, pipelines and people from one CRM into another."""
