@@ -22,7 +22,7 @@ from crmkit.report.render.visible import shortened
 from crmkit.session import Session
 from crmkit.sync.guard import stop
 from crmkit.sync.plan import PlanFile, load_plan, waits_for_a_person
-from crmkit.sync.pull import PullOutcome
+from crmkit.sync.pull import PullOutcome, PullResult
 from crmkit.sync.state import State
 from crmkit.syncing import OpenSync, named, open_sync, watched
 from crmkit.terminal import failure, json_text
@@ -32,7 +32,7 @@ _GUARDS_OF_FIELDS = ("field.", "emptied.")
 _COUNT = re.compile(r"[0-9]{1,12}")
 
 
-def _confirmed(values: Iterable[str]) -> dict[str, int]:
+def confirmed_counts(values: Iterable[str]) -> dict[str, int]:
     """`NAME=COUNT` options.
 
     Raises:
@@ -75,7 +75,7 @@ def plan(run: Run, sync: str, out: Path | None, no_pull: bool, everything: bool)
 
     Refreshes the local copy first. Shows per record the fields with their old and new
     values and the rule that decided; then what is not written and why, what the writes cost
-    each CRM in requests and minutes (without the reads before them), and the guards that
+    each CRM in requests and minutes (the reads before them included), and the guards that
     would stop it. Exits 4 if something waits for a person, 6 if a guard would stop it.
     """
     session = run.open()
@@ -84,7 +84,7 @@ def plan(run: Run, sync: str, out: Path | None, no_pull: bool, everything: bool)
         _check_folder(out)
     watch = None if no_pull else run.terminal.watch_pulls
     with session.state() as state, open_sync(session, state, sync, watch=watch, read_only=True) as opened:
-        _tell_unread(run, opened)
+        tell_unread(run, opened.pulls)
         _, file = opened.run.plan()
     if out is not None:
         _save(out, file)
@@ -94,7 +94,7 @@ def plan(run: Run, sync: str, out: Path | None, no_pull: bool, everything: bool)
         show_plan(run.terminal, file, limit=None if everything else SHOWN)
         if out is not None:
             run.terminal.say(f"Saved as {out}; carry it out with `crmkit apply {out}`.")
-    raise SystemExit(_plan_code(file, opened))
+    raise SystemExit(plan_code(file, opened))
 
 
 @click.command()
@@ -111,7 +111,7 @@ def apply(run: Run, what: str, yes: bool, confirm: Sequence[str]) -> None:
     `crmkit sync` does.
     """
     session = run.open()
-    confirmed = _confirmed(confirm)
+    confirmed = confirmed_counts(confirm)
     file = _plan_of(session, what)
     name = file.sync if file is not None else what
     named(session, name)
@@ -119,14 +119,14 @@ def apply(run: Run, what: str, yes: bool, confirm: Sequence[str]) -> None:
         raise UsageError("nobody is there to confirm the plan", hint="Add --yes to write without asking.")
     watch = None if file is not None else run.terminal.watch_pulls
     with session.state() as state, open_sync(session, state, name, watch=watch, read_only=False) as opened:
-        _tell_unread(run, opened)
+        tell_unread(run, opened.pulls)
         if file is None:
             _, file = opened.run.plan()
         if not yes:
             # Guards are told by whoever stops at them; a confirmed one is no news.
             show_plan(run.terminal, file.model_copy(update={"guards": []}), limit=SHOWN, asking=True)
             if not file.writes:
-                raise SystemExit(_plan_code(file, opened))
+                raise SystemExit(plan_code(file, opened))
             # Nobody is asked about a plan that would be refused afterwards.
             stop(name, file.guards, confirmed)
             _ask(file)
@@ -148,11 +148,11 @@ def sync(run: Run, sync: str, confirm: Sequence[str], no_pull: bool) -> None:
     it, 7 credentials, 8 busy.
     """
     session = run.open()
-    confirmed = _confirmed(confirm)
+    confirmed = confirmed_counts(confirm)
     named(session, sync)
     watch = None if no_pull else run.terminal.watch_pulls
     with session.state() as state, open_sync(session, state, sync, watch=watch, read_only=False) as opened:
-        _tell_unread(run, opened)
+        tell_unread(run, opened.pulls)
         result = watched(opened, state, lambda: opened.run.sync(confirmed), run.terminal.watch_writes)
     code = exit_code(result, opened)
     if run.terminal.as_json:
@@ -174,7 +174,7 @@ def resume(run: Run, sync: str | None, confirm: Sequence[str]) -> None:
     JSON is a list with one result for each sync.
     """
     session = run.open()
-    confirmed = _confirmed(confirm)
+    confirmed = confirmed_counts(confirm)
     names = [sync] if sync else list(session.config.settings.syncs)
     for name in names:
         named(session, name)
@@ -214,7 +214,7 @@ def _resume(
             unfinished = opened.group.hub.intents(db) or opened.group.hub.pending(db)
         if not unfinished and not asked:
             return None
-        _tell_unread(run, opened)
+        tell_unread(run, opened.pulls)
         result = watched(opened, state, lambda: opened.run.sync(confirmed), run.terminal.watch_writes)
     code = exit_code(result, opened)
     if not run.terminal.as_json:
@@ -254,7 +254,7 @@ def _plan_of(session: Session, what: str) -> PlanFile | None:
     return None
 
 
-def _plan_code(file: PlanFile, opened: OpenSync) -> int:
+def plan_code(file: PlanFile, opened: OpenSync) -> int:
     """How `plan` ends: what a guard would stop first, then what waits for a person."""
     waiting = any(waits_for_a_person(one.kind) for one in file.held)
     quarantined = any(one.outcome is PullOutcome.HELD for one in opened.pulls)
@@ -273,10 +273,10 @@ def _ask(file: PlanFile) -> None:
     click.confirm(f"Write this to the CRMs ({words})?", abort=True, err=True)
 
 
-def _tell_unread(run: Run, opened: OpenSync) -> None:
+def tell_unread(run: Run, pulls: Sequence[PullResult]) -> None:
     """Pulls that failed or left records out are told; the others are nobody's concern here."""
     if not run.terminal.as_json:
-        for result in opened.pulls:
+        for result in pulls:
             if result.error is not None:
                 run.terminal.error(result.error, run.redact)
             elif result.outcome is PullOutcome.HELD:

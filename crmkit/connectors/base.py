@@ -324,7 +324,9 @@ class Connector(ABC):
             Rejected: The CRM refuses it, for example as the plan allows no more fields, or a
                 field of that name has another type.
         """
-        raise Unsupported(f"{self.context.connection}: {self.name} cannot create a field")
+        raise Unsupported(
+            f"{self.context.connection}: {self.name} cannot create a {wanted.type} field of a {kind}"
+        )
 
     def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Values of the model as the CRM would give them back after storing them; pure.

@@ -12,11 +12,13 @@ from crmkit.connectors.base import (
     ConnectorOptions,
     Context,
     Evidence,
+    Field,
     Page,
     Support,
 )
 from crmkit.connectors.walk import pack, unpack
 from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup, Result, Writing, Written
+from crmkit.errors import Rejected, Unsupported
 from crmkit.model import (
     AnyRecord,
     Company,
@@ -45,12 +47,14 @@ class Memory:
 
     Attributes:
         unique_keys: Whether a second record with the same key is refused.
+        fields: The custom fields by kind and id; values of other fields are kept too.
     """
 
     def __init__(self, workspace: Workspace | None = None, *, unique_keys: bool = True) -> None:
         self.workspace = workspace or Workspace(id="memory", name="Memory", time_zone="UTC")
         self.log: list[tuple[Ref, AnyRecord | Tombstone]] = []
         self.unique_keys = unique_keys
+        self.fields: dict[Kind, dict[str, Field]] = {kind: {} for kind in _FIELDED}
         self._now: dict[Ref, AnyRecord | Tombstone] = {}
         self._created = 0
 
@@ -87,6 +91,24 @@ class Memory:
         self._created += 1
         return Ref(connection, kind, f"m{self._created}")
 
+    def put_field(self, kind: Kind, wanted: Field) -> Field:
+        """Create a custom field, or add options to the one with this label.
+
+        Raises:
+            ValueError: A field with this label has another type.
+        """
+        mine = self.fields[kind]
+        there = next((one for one in mine.values() if one.label == wanted.label), None)
+        if there is not None and there.type != wanted.type:
+            raise ValueError(f"the field {wanted.label!r} has the type {there.type}, not {wanted.type}")
+        made = there or Field(f"f{len(mine) + 1}", wanted.label, wanted.type, custom=True)
+        options = dict(made.options)
+        for label in wanted.options.values():
+            if label not in options.values():
+                options[f"{made.id}.{len(options) + 1}"] = label
+        mine[made.id] = replace(made, options=options)
+        return mine[made.id]
+
     def version(self) -> str:
         """The version of the next record to be stored; it sorts."""
         return f"{len(self.log):012d}"
@@ -105,12 +127,15 @@ _DEAL = frozenset(
     }
 )  # fmt: skip
 _EVERY_ACT = frozenset(Act)
+_FIELDED = (Kind.DEAL, Kind.COMPANY, Kind.CONTACT)
+_FIELD_TYPES = frozenset({"text", "number", "money", "boolean", "day", "time", "choice", "choices"})
 
 
 class MemoryConnector(Connector):
     """Keeps a CRM in a dictionary; used by tests and as the example to copy from."""
 
     name = "memory"
+    title = "memory"
     capabilities = Capabilities(
         incremental=frozenset(Kind),
         deletions=dict.fromkeys(Kind, Evidence.LISTED),
@@ -118,6 +143,7 @@ class MemoryConnector(Connector):
         stage_history=Support.YES,
         notes=Support.YES,
         side_effects_off=Support.YES,
+        creatable_fields=dict.fromkeys(_FIELDED, _FIELD_TYPES),
         writing={
             Kind.DEAL: Writing(
                 _EVERY_ACT,
@@ -186,6 +212,21 @@ class MemoryConnector(Connector):
         now = self.memory.now().values()
         yield [entry for entry in now if isinstance(entry, StageChange) and entry.deal_id in wanted]
 
+    def fields(self, kind: Kind) -> Sequence[Field]:
+        if kind not in self.memory.fields:
+            return super().fields(kind)
+        return list(self.memory.fields[kind].values())
+
+    def create_field(self, kind: Kind, wanted: Field) -> Field:
+        if wanted.type not in self.capabilities.creatable_fields.get(kind, ()):
+            return super().create_field(kind, wanted)
+        if self.context.read_only:
+            raise Unsupported(f"{self.context.connection}: this run only reads")
+        try:
+            return self.memory.put_field(kind, wanted)
+        except ValueError as error:
+            raise Rejected(f"{self.context.connection}: {error}") from error
+
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         self.refuse_unwritable(changes)
         return ([self._write(change)] for change in changes)
@@ -235,6 +276,12 @@ class MemoryConnector(Connector):
     def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
         found = {lookup.key: self.memory.carrying(lookup.kind, lookup.key) for lookup in lookups}
         return {key: refs for key, refs in found.items() if refs}
+
+    def reading_budget(self, kind: Kind, records: int, *, whole: bool = False) -> Budget:
+        return Budget()
+
+    def finding_budget(self, kind: Kind, lookups: Sequence[Lookup], *, existing: int = 0) -> Budget:
+        return Budget()
 
     def budget(self, changes: Sequence[Change]) -> Budget:
         return Budget()

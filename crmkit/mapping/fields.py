@@ -399,7 +399,7 @@ class Codec:
             return missing if missing is not None else sorted(values, key=str)
         if isinstance(native, str) and native in custom.common:
             return custom.common[native]
-        if custom.options_only:
+        if custom.options_only and isinstance(native, str):
             return Unmapped(f"the value {native!r} of {custom.id} has no common value")
         return _tidy(native)
 

@@ -46,11 +46,13 @@ def checklist(migration: Migration) -> list[str]:
     for line in structure.pipelines:
         if line.way is Way.BY_HAND and line.target is not None:
             stages = ", ".join(repr(stage.name) for stage in line.target.stages)
-            lines.append(f"make the pipeline {line.target.name!r} with the stages {stages}")
+            why = f" ({line.reason})" if line.reason else ""
+            lines.append(f"make the pipeline {line.target.name!r} with the stages {stages}{why}")
     whole = {line.source.ref for line in structure.pipelines if line.way is Way.BY_HAND}
     lines += [
         f"add the stage {one.target.name!r} ({one.source.outcome}) to the pipeline that takes "
         f"{one.pipeline.name!r}"
+        + (f" ({one.reason}; or name another stage under `stages`)" if one.reason else "")
         for one in structure.stages
         if one.way is Way.BY_HAND and one.pipeline.ref not in whole and one.target is not None
     ]

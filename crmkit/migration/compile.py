@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import sqlalchemy as sa
 
@@ -334,13 +337,13 @@ def _custom(
     """The custom fields of deals that are kept in step, and each CRM's fields as they will be."""
     custom: dict[str, CustomSettings] = {}
     coming: list[Field] = []
-    for at, place in enumerate(structure.fields):
+    for place in structure.fields:
         if place.kind is not Kind.DEAL or place.way not in _PLACED or place.target is None:
             continue
         if place.way is Way.CREATE:
             coming.append(place.target)
         choice = place.target.type in ("choice", "choices")
-        custom[f"field{at}"] = CustomSettings.model_validate(
+        custom[_field_name(place.source, custom)] = CustomSettings.model_validate(
             {
                 "in": {settings.source: place.source.id, settings.target: place.target.id},
                 "values": {
@@ -355,6 +358,17 @@ def _custom(
         settings.target: [*known[settings.target, Kind.DEAL], *coming],
     }
     return custom, fields
+
+
+def _field_name(one: Field, taken: Collection[str]) -> str:
+    """What a custom field is called in plans and conflicts: its label, as far as a name can say it."""
+    plain = unicodedata.normalize("NFKD", one.label).encode("ascii", "ignore").decode().casefold()
+    word = _NOT_A_NAME.sub("_", plain).strip("_") or "field"
+    names = (word if at == 1 else f"{word}_{at}" for at in count(1))
+    return next(name for name in names if name not in taken and name not in DEAL_FIELDS)
+
+
+_NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
 def _custom_field(one: Field, place: FieldPlace) -> CustomField:

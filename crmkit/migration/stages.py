@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from crmkit.mapping.stages import CommonStage, Outline, StageKey, StageMap
+from crmkit.mapping.stages import CommonStage, Outline, StageKey, StageMap, Unmapped
 from crmkit.model import Outcome, Pipeline, Stage
 
 Meaning = tuple[str, str, Outcome]
@@ -22,6 +22,19 @@ class DirectStages(StageMap):
     """A stage map that is told what every stage means with every outcome."""
 
     meanings: Mapping[Meaning, str] = field(default_factory=dict)
+
+    def to_common(self, pipeline_id: str | None, stage_id: str | None, outcome: Outcome) -> str | Unmapped:
+        """The common stage of a deal; see `StageMap`."""
+        found = super().to_common(pipeline_id, stage_id, outcome)
+        if isinstance(found, str) or pipeline_id is None or stage_id is None:
+            return found
+        stage = self._native.get((pipeline_id, stage_id))
+        if stage is None:
+            return found
+        line = next(one.name for one in self.pipelines if one.ref.id == pipeline_id)
+        how = "" if outcome is stage.outcome else f", {outcome},"
+        reason = f"the target has no stage for {stage.name!r}{how} of {line!r} yet"
+        return Unmapped(pipeline_id, stage_id, reason)
 
     def _meaning(self, key: StageKey, outcome: Outcome) -> str | None:
         return self.meanings.get((*key, outcome))

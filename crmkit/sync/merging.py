@@ -60,6 +60,8 @@ class Merging:
             held = self._basis.conflicts.get((entity.id, name))
             merged = merge(known.value, known.origin, sides, self._context(name, entity.id, held, past))
             found.again |= self._keep(entity, name, merged, hub, bases, held, label)
+            if self._is_told(name, merged):
+                merged.unwritable.clear()
             self._collect(entity, name, merged, sides, found.due, label)
             unmapped = any(row is Row.UNMAPPED for row in merged.rows.values())
             found.again |= bool(merged.due) or bool(merged.unwritable) or unmapped
@@ -69,6 +71,13 @@ class Merging:
             if bases[link.connection] != dict(link.bases):
                 self._basis.out.put_link(replace(link, bases=bases[link.connection]))
         return found
+
+    def _is_told(self, name: str, merged: Merged) -> bool:
+        """Whether a value that a migration's target cannot hold stands in the note about the deal's past."""
+        moving = self._group.moving
+        if moving is None or not moving.letters or merged.changed:
+            return False
+        return self._group.if_missing(name) == "without"
 
     def _sides(
         self,

@@ -110,7 +110,7 @@ class Held:
     """Something that is not written, and waits for a person or for another write.
 
     `kind` is one of conflict, frozen, review, clone, foreign, unwritable, unmapped, required,
-    refused, parked, blocked, delete_conflict, merged, left_out.
+    refused, parked, blocked, delete_conflict, merged, left_out, told.
     """
 
     kind: str
@@ -124,7 +124,7 @@ class Held:
 # Held items that go away by themselves with one of the next runs.
 PASSING = frozenset({"parked"})
 # Told, but nothing waits for a person.
-QUIET = frozenset({"foreign", "left_out"})
+QUIET = frozenset({"foreign", "left_out", "told"})
 
 
 def waits_for_a_person(kind: str) -> bool:
@@ -173,13 +173,14 @@ class PlannedHold(_Json):
 
 
 class PlannedCost(_Json):
-    """What the writes of a plan cost one CRM; the reads right before them come on top."""
+    """What a plan costs one CRM; `reads` are those of the requests that come with the writes."""
 
     connection: str
     creates: int
     updates: int
     deletes: int
     requests: int
+    reads: int = 0
     minutes: float
     units: int
 

@@ -10,14 +10,15 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from crmkit.connectors.clock import Clock
-from crmkit.connectors.writing import Act, Budget, Change
+from crmkit.connectors.writing import Act
 from crmkit.errors import CredentialsError, Interrupted, StalePlan
 from crmkit.mapping.fields import Plain
-from crmkit.model import DealContact, Kind, Ref
+from crmkit.model import Kind
 from crmkit.sync import schema
 from crmkit.sync.apply import LEFT_ALONE, Applier
 from crmkit.sync.commit import commit, generation, young
 from crmkit.sync.computed import Computed
+from crmkit.sync.estimate import costs
 from crmkit.sync.group import Group
 from crmkit.sync.guard import stop
 from crmkit.sync.hub import Intent
@@ -165,8 +166,26 @@ class SyncRun:
             ],
             guards=found.guards,
             prepares=self._prepares(found.ops),
-            costs=[self._cost(connection, found.ops) for connection in self.group.members],
+            costs=self._costs(found.ops),
         )  # fmt: skip
+
+    def _costs(self, ops: Sequence[Op]) -> list[PlannedCost]:
+        """What the plan costs each member, the reads that come with the writes included."""
+        with self.state.read() as db:
+            is_young = young(self.group, db, self.clock.now(), self._young_seconds())
+        return [
+            PlannedCost(
+                connection=one.connection,
+                creates=one.creates,
+                updates=one.updates,
+                deletes=one.deletes,
+                requests=one.requests,
+                reads=one.reads,
+                minutes=round(one.minutes, 2),
+                units=one.units,
+            )
+            for one in costs(self.group, ops, young=is_young)
+        ]
 
     def _prepares(self, ops: Sequence[Op]) -> dict[str, list[str]]:
         """The key fields that are missing where something is to be created."""
@@ -341,44 +360,6 @@ class SyncRun:
                         waited_seconds=sum(one.waited_seconds for one in used),
                     )
                 )
-
-    def _cost(self, connection: str, ops: Sequence[Op]) -> PlannedCost:
-        mine = [op for op in ops if op.connection == connection]
-        acts = {act: sum(op.act is act for op in mine) for act in Act}
-        connector = self.group.members[connection].connector
-        cost = connector.budget([_skeleton(op) for op in mine]) if mine else Budget()
-        return PlannedCost(
-            connection=connection,
-            creates=acts[Act.CREATE],
-            updates=acts[Act.UPDATE],
-            deletes=acts[Act.DELETE],
-            requests=cost.requests,
-            minutes=round(cost.seconds / 60, 2),
-            units=cost.units,
-        )
-
-
-_MODEL_NAMES: Mapping[str, tuple[str, ...]] = {
-    "stage": ("pipeline_id", "stage_id"),
-    "amount": ("amount", "currency"),
-    "owner": ("owner_id",),
-}
-
-
-def _skeleton(op: Op) -> Change:
-    """A change with the right fields and no real values: enough to count requests."""
-    ref = Ref(op.connection, op.kind, op.native_id) if op.native_id else None
-    values: dict[str, object] = dict.fromkeys(op.payload, "x")
-    for one in op.fields:
-        if one.field == "company":
-            values["companies"] = ("x",) if one.new else ()
-        elif one.field == "contacts":
-            values["contacts"] = tuple(DealContact(id=str(at)) for at, _ in enumerate(one.new or ()))
-        else:
-            values |= dict.fromkeys(_MODEL_NAMES.get(one.field, (one.field,)), "x")
-    if op.kind is Kind.CONTACT and "companies" in op.payload:
-        values["companies"] = ("x",)
-    return Change(op.id, op.act, op.kind, ref, values, op.marker)
 
 
 def _look_again(result: SyncResult) -> None:

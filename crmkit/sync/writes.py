@@ -145,14 +145,17 @@ class Writes:
             if known is None or known.value is NOTHING:
                 policy = self._group.if_missing(name)
                 if policy != "without":
-                    self._basis.hold(_HELD[policy], connection, entity.id, label, name, "not agreed yet")
+                    reason = self._why_unknown(name, live)
+                    self._basis.hold(_HELD[policy], connection, entity.id, label, name, reason)
                     return
                 continue
             projected = member.codec.project(name, known.value)
             if isinstance(projected, Unmapped):
-                kind = _HELD[self._group.if_missing(name)]
+                policy = self._group.if_missing(name)
+                told = policy == "without" and self._group.moving is not None and self._group.moving.letters
+                kind = "told" if told else _HELD[policy]
                 self._basis.hold(kind, connection, entity.id, label, name, projected.reason)
-                if kind != "unwritable":
+                if policy != "without":
                     return
             elif projected not in (None, []):
                 fields.append(FieldChange(name, None, None, projected, f"new ({known.origin})"))
@@ -170,6 +173,15 @@ class Writes:
                 label, None, tuple(fields), self._stamps(live), self._needs(connection, fields),
             )
         )  # fmt: skip
+
+    def _why_unknown(self, name: str, live: Sequence[LiveRow]) -> str:
+        """Why the members have no common value of a field."""
+        for link, row in live:
+            codec = self._group.members[link.connection].codec
+            value = codec.decode(name, codec.native(name, row))
+            if isinstance(value, Unmapped):
+                return value.reason
+        return "not agreed yet"
 
     def _stamps(self, live: Sequence[LiveRow]) -> dict[str, Any]:
         """When the deal was made and closed in the CRM that it comes from, where a migration keeps it."""

@@ -17,7 +17,7 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.bitrix24 import bodies, costs, keys, structure
+from crmkit.connectors.bitrix24 import bodies, costs, keys, structure, userfields
 from crmkit.connectors.bitrix24.batch import Portal, Results
 from crmkit.connectors.bitrix24.changes import (
     earlier_stages,
@@ -60,6 +60,7 @@ class Bitrix24Connector(Connector):
     """
 
     name = "bitrix24"
+    title = "Bitrix24"
     Options = Bitrix24Options
     capabilities = Capabilities(
         incremental=frozenset({Kind.DEAL, Kind.COMPANY, Kind.CONTACT, Kind.STAGE_CHANGE}),
@@ -70,6 +71,7 @@ class Bitrix24Connector(Connector):
         stage_history=Support.YES,
         notes=Support.YES,
         writing=costs.WRITING,
+        creatable_fields=dict.fromkeys((Kind.DEAL, Kind.COMPANY, Kind.CONTACT), userfields.CREATABLE),
         # Robots start after every add and update; only an import of a new record starts none.
         side_effects_off=Support.CANNOT,
         find_lag_seconds=0.0,
@@ -93,6 +95,7 @@ class Bitrix24Connector(Connector):
         self._in_flight = max(1, min(wanted, self.capabilities.max_in_flight))
         self._described: dict[Kind, Mapping[str, Any]] = {}
         self._currencies: tuple[str, ...] = ()
+        self._base_currency: str | None = None
 
     def check(self) -> Workspace:
         workspace = check_portal(
@@ -101,6 +104,7 @@ class Bitrix24Connector(Connector):
             work_limit_seconds=self.options.work_limit_seconds,
         )
         self._currencies = workspace.currencies
+        self._base_currency = workspace.base_currency
         return workspace
 
     def read(self, kind: Kind, since: str | None = None) -> Iterator[Page]:
@@ -140,6 +144,11 @@ class Bitrix24Connector(Connector):
         described = self._describe(kind)
         return [field_of(name, one) for name, one in described.items()]
 
+    def create_field(self, kind: Kind, wanted: Field) -> Field:
+        if wanted.type not in self.capabilities.creatable_fields.get(kind, ()):
+            return super().create_field(kind, wanted)
+        return userfields.create(self._portal, kind, wanted, lambda: self._describe(kind))
+
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         self.refuse_unwritable(changes)
         if len({(change.kind, change.act) for change in changes}) > 1:
@@ -178,6 +187,21 @@ class Bitrix24Connector(Connector):
             work_limit_seconds=self.options.work_limit_seconds,
         )
 
+    def reading_budget(self, kind: Kind, records: int, *, whole: bool = False) -> Budget:
+        commands = costs.whole_read(kind, records) if whole else costs.get(kind, records)
+        return self._priced(commands, split=self._in_flight if whole else 1)
+
+    def finding_budget(self, kind: Kind, lookups: Sequence[Lookup], *, existing: int = 0) -> Budget:
+        return self._priced(costs.find(kind, lookups))
+
+    def _priced(self, commands: int, split: int = 1) -> Budget:
+        return costs.priced(
+            commands,
+            split=split,
+            enterprise=self.options.enterprise,
+            work_limit_seconds=self.options.work_limit_seconds,
+        )
+
     def _describe(self, kind: Kind) -> Mapping[str, Any]:
         """The fields of a kind as the portal has them now; what else writing asks for comes along."""
         results = self._portal.run(
@@ -187,12 +211,14 @@ class Bitrix24Connector(Connector):
         rows = [one for one in results.values.get("currencies") or () if isinstance(one, Mapping)]
         told = tuple(str(one["CURRENCY"]) for one in rows if one.get("CURRENCY"))
         self._currencies = told or self._currencies
+        base = next((str(one["CURRENCY"]) for one in rows if one.get("BASE") == "Y"), None)
+        self._base_currency = base or self._base_currency
         described: Mapping[str, Any] = results.values["fields"]
         self._described[kind] = described
         return described
 
     def _customs(self, kind: Kind) -> CustomFields:
-        return CustomFields(self._described.get(kind))
+        return CustomFields(self._described.get(kind), self._base_currency)
 
     def measure_zone_shift(self) -> int | None:
         """Minutes for the option `zone_shift_minutes`, or `None` if they cannot be told.

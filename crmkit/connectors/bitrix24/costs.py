@@ -1,4 +1,4 @@
-"""What writing will cost, told without any call, and what can be written at all.
+"""What writing and reading will cost, told without any call, and what can be written at all.
 
 Source: https://apidocs.bitrix24.com/limits.html
 """
@@ -8,16 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from crmkit.connectors.bitrix24.commands import COMMANDS
+from crmkit.connectors.bitrix24.commands import COMMANDS, PAGE_ROWS
+from crmkit.connectors.bitrix24.encoding import Unwritable, key_pair
+from crmkit.connectors.bitrix24.getting import ENTITY_TYPES
 from crmkit.connectors.bitrix24.multifields import TYPES
 from crmkit.connectors.bitrix24.sender import PILOT
 from crmkit.connectors.bitrix24.steps import IMPORT, method_of, slices
-from crmkit.connectors.writing import Act, Budget, Change, Keys, Writing
+from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup, Writing
 from crmkit.model import Kind
 
 # Observed on live portals: 0.3 s a record at the least, up to 1.8 s (contract, section 14).
 WORK_SECONDS_PER_RECORD = 0.3
 WORK_WINDOW_SECONDS = 600.0
+# A page of 50 in a list of many fields takes 0.2 to 0.4 s (contract, section 14).
+WORK_SECONDS_PER_PAGE = 0.3
 
 _EVERY_ACT = frozenset(Act)
 _CHUNK = 10 * COMMANDS
@@ -105,11 +109,76 @@ def budget(
         requests += sum(1 + _extra_rounds(part, method) for part in parts)
         seconds = len(ones) * WORK_SECONDS_PER_RECORD
         work = max(work, seconds)
+    units = math.ceil(len(changes) * WORK_SECONDS_PER_RECORD)
+    floor = _floor(requests, work, enterprise=enterprise, work_limit_seconds=work_limit_seconds)
+    return Budget(requests, floor, units)
+
+
+def _floor(requests: int, work: float, *, enterprise: bool, work_limit_seconds: float) -> float:
+    """Seconds that the rate and the work of one method take at the least."""
     burst, per_second = (250, 5) if enterprise else (50, 2)
     rate_floor = max(0.0, (requests - burst) / per_second)
     windows = max(0.0, work / work_limit_seconds - 1) if work_limit_seconds else 0.0
-    units = math.ceil(len(changes) * WORK_SECONDS_PER_RECORD)
-    return Budget(requests, max(rate_floor, windows * WORK_WINDOW_SECONDS), units)
+    return max(rate_floor, windows * WORK_WINDOW_SECONDS)
+
+
+def priced(commands: int, *, split: int = 1, enterprise: bool, work_limit_seconds: float) -> Budget:
+    """Commands in as few requests as they fit in, on a quick portal.
+
+    Args:
+        commands: Pages to ask for, mostly.
+        split: In how many ranges they are asked for, each of which ends in a request that may
+            not be full.
+        enterprise: Whether the portal has the higher rate limit.
+        work_limit_seconds: The work limit of a method; 0 for none.
+    """
+    requests = -(-commands // COMMANDS)
+    # The first one asks for the edges of the ranges.
+    requests += max(0, min(split, requests - 1) - 1)
+    work = commands * WORK_SECONDS_PER_PAGE
+    floor = _floor(requests, work, enterprise=enterprise, work_limit_seconds=work_limit_seconds)
+    return Budget(requests, floor, math.ceil(work))
+
+
+def get(kind: Kind, records: int) -> int:
+    """Commands of one `get`: 50 records a page, and the fields; comments one by one."""
+    if not records:
+        return 0
+    if kind is Kind.NOTE:
+        return records
+    return -(-records // PAGE_ROWS) + int(kind in ENTITY_TYPES)
+
+
+def whole_read(kind: Kind, records: int) -> int:
+    """Commands of a whole `read`: 50 records a page, after a request of its own for the edges.
+
+    The comments of each deal are a list of their own, so that for notes `records` should be
+    the number of deals.
+    """
+    if not records:
+        return 0
+    if kind is Kind.PIPELINE:
+        return 1 + records
+    if kind is Kind.OWNER:
+        return -(-records // PAGE_ROWS)
+    pages = records if kind is Kind.NOTE else -(-records // PAGE_ROWS)
+    return COMMANDS + pages
+
+
+def find(kind: Kind, lookups: Sequence[Lookup]) -> int:
+    """Commands of one `find`: 50 keys of one source a page; the comments of each deal."""
+    if kind is Kind.PIPELINE:
+        return int(bool(lookups))
+    if kind is Kind.NOTE:
+        return len({one.parent for one in lookups if one.parent is not None})
+    sources: dict[str, set[str]] = {}
+    for one in lookups:
+        try:
+            pair = key_pair(one.key)
+        except Unwritable:
+            continue  # not asked for
+        sources.setdefault(pair["originatorId"], set()).add(pair["originId"])
+    return sum(-(-len(ones) // PAGE_ROWS) for ones in sources.values())
 
 
 def _extra_rounds(part: Sequence[Change], method: str) -> int:

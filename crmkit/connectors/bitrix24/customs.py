@@ -102,12 +102,19 @@ def field_of(name: str, described: Mapping[str, Any]) -> Field:
         custom=described.get("isDynamic") in _YES,
         required=described.get("isRequired") in _YES,
         read_only=described.get("isReadOnly") in _YES,
+        max_length=_longest(described.get("settings")),
         options={
             str(one["ID"]): str(one.get("VALUE") or "")
             for one in (options.values() if isinstance(options, Mapping) else options)
             if isinstance(one, Mapping) and "ID" in one
         },
     )
+
+
+def _longest(settings: Any) -> int | None:
+    """How many characters a text may have; 0 is no limit."""
+    told = settings.get("MAX_LENGTH") if isinstance(settings, Mapping) else None
+    return int(told) or None if isinstance(told, (int, str)) and str(told).isdecimal() else None
 
 
 def _reader(vendor_type: str, *, multiple: bool) -> Reader:

@@ -16,6 +16,7 @@ from crmkit.model import CustomValue
 
 Wire: TypeAlias = str | list[str]
 KEY_CHARACTERS = 255
+_CENT = Decimal("0.01")
 _YES = (True, 1, "1", "Y", "y")
 _DIGITS = frozenset("0123456789")
 
@@ -80,11 +81,13 @@ class CustomFields:
 
     Args:
         described: `fields` of `crm.item.fields`, or `None` if it was not read yet.
+        currency: The portal's base currency: what money without a currency is in.
     """
 
-    def __init__(self, described: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, described: Mapping[str, Any] | None = None, currency: str | None = None) -> None:
         self.described: Mapping[str, Any] = described or {}
         self.known = described is not None
+        self._currency = currency
 
     def multiple(self, name: str) -> bool:
         """Whether a field holds several values."""
@@ -137,9 +140,18 @@ class CustomFields:
             return (_as_read(value),)
         if isinstance(value, datetime):
             return value.astimezone(UTC).replace(microsecond=0) if value.tzinfo else value
+        if kind == "money" and isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+            return self._money(value) or value
         if kind == "double" and isinstance(value, (int, Decimal)) and not isinstance(value, bool):
             return _rounded(Decimal(value), one.get("settings"))
         return value
+
+    def _money(self, amount: int | Decimal) -> str | None:
+        """An amount in the base currency, in the form that a portal gives it back."""
+        exact = Decimal(amount)
+        if self._currency is None or not exact.is_finite() or abs(exact) >= Decimal(10) ** 20:
+            return None
+        return f"{exact.quantize(_CENT, ROUND_HALF_UP)}|{self._currency}"
 
     def _of(self, name: str) -> Mapping[str, Any]:
         one = self.described.get(name)
@@ -152,6 +164,8 @@ class CustomFields:
             if kind == "enumeration" and options and text not in options:
                 raise Unwritable(field, "is not an option of this field")
             return text
+        if kind == "money" and isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+            value = self._money(value) or value
         writer = _WRITERS.get(kind, _plain_text)
         return writer(value, field)
 

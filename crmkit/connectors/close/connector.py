@@ -30,6 +30,7 @@ from crmkit.connectors.close.keys import SCHEMAS as _SCHEMAS
 from crmkit.connectors.close.keys import Keys
 from crmkit.connectors.close.learnt import Learnt
 from crmkit.connectors.close.lists import Lists
+from crmkit.connectors.close.making import CREATABLE, Maker
 from crmkit.connectors.close.posts import Posts
 from crmkit.connectors.close.steps import PATHS, Steps
 from crmkit.connectors.close.structure import Structure
@@ -66,6 +67,7 @@ class CloseConnector(Connector):
         name_field: str | None = None
 
     name = "close"
+    title = "Close"
     capabilities = Capabilities(
         incremental=frozenset({Kind.COMPANY, Kind.CONTACT, Kind.DEAL, Kind.STAGE_CHANGE, Kind.NOTE}),
         deletions={
@@ -85,6 +87,7 @@ class CloseConnector(Connector):
         stage_probability=Support.CANNOT,
         version_seconds=0.001,
         writing=costs.WRITING,
+        creatable_fields=dict.fromkeys((Kind.DEAL, Kind.COMPANY, Kind.CONTACT), CREATABLE),
         side_effects_off=Support.CANNOT,  # workflows and webhooks see every write
         find_lag_seconds=30.0,  # that lists show what was just written is inferred (contract, 12)
         closing_sets_close_date=True,  # a won deal without a day gets today (contract, 2)
@@ -157,10 +160,19 @@ class CloseConnector(Connector):
         schema = _SCHEMAS.get(kind)
         if schema is None:
             return super().fields(kind)
-        rows, _ = self.lists.schema(schema)
-        self.learnt.take_fields(kind, rows)
-        fixed = [Field(id=name, label=name, type=type_) for name, type_ in custom.FIXED_FIELDS[kind]]
-        return [*fixed, *(custom.describe(row) for row in rows)]
+        self._prepared(kind)
+        return [*custom.fixed_fields(kind), *self.learnt.known().described[kind].values()]
+
+    def create_field(self, kind: Kind, wanted: Field) -> Field:
+        if wanted.type not in self.capabilities.creatable_fields.get(kind, ()):
+            return super().create_field(kind, wanted)
+
+        def schema() -> Sequence[Row]:
+            # Whatever reads or writes from here on knows the fields as they are now.
+            self._prepared(kind)
+            return self.learnt.rows(kind)
+
+        return Maker(self.context, self.http).create(_SCHEMAS[kind], wanted, schema)
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         self.refuse_unwritable(changes)
@@ -183,6 +195,15 @@ class CloseConnector(Connector):
 
     def budget(self, changes: Sequence[Change]) -> Budget:
         return costs.budget(changes, self.learnt)
+
+    def reading_budget(self, kind: Kind, records: int, *, whole: bool = False) -> Budget:
+        if whole:
+            return costs.priced(costs.whole_read(kind, records))
+        return costs.priced(costs.get(kind, records, known=kind in self._known))
+
+    def finding_budget(self, kind: Kind, lookups: Sequence[Lookup], *, existing: int = 0) -> Budget:
+        known = self.learnt.knows(kind)
+        return costs.priced(costs.find(kind, lookups, existing, known=known, in_flight=self.in_flight))
 
     def close(self) -> None:
         self.http.close()

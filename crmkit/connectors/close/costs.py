@@ -1,11 +1,12 @@
-"""What can be written to Close, and what it costs; pure."""
+"""What can be written to Close, and what writing and reading cost; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crmkit.connectors.close import walks
 from crmkit.connectors.close.learnt import Learnt
-from crmkit.connectors.writing import Act, Budget, Change, Keys, Writing
+from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup, Writing
 from crmkit.model import Kind
 
 # The documentation's example of a key's limit. Real keys were seen with 40, and three keys
@@ -113,3 +114,57 @@ def _asks_outcome(change: Change) -> bool:
     values = change.values
     closed = values.get("closed_at") is not None
     return closed and not values.get("stage_id") and values.get("outcome") is None
+
+
+_FIELDED = (Kind.DEAL, Kind.COMPANY, Kind.CONTACT)
+_FEW_LEADS = 20  # as `keys.Keys` decides
+
+
+def priced(requests: int) -> Budget:
+    """Requests with the floor of the documented rate; there is no daily quota."""
+    return Budget(requests, requests / PER_SECOND, 0)
+
+
+def get(kind: Kind, records: int, *, known: bool) -> int:
+    """Requests of one `get`: one a record, after the custom fields."""
+    if kind in (Kind.PIPELINE, Kind.OWNER):
+        return whole_read(kind, records) if records else 0
+    return records + int(kind in _FIELDED and not known)
+
+
+def whole_read(kind: Kind, records: int) -> int:
+    """Requests of a whole `read`: 250 deals, 200 leads or 100 activities a page.
+
+    Contacts come with their leads: one each is counted, which is too much for large teams.
+    Not counted are windows of time that end in a page that is not full.
+    """
+    if kind is Kind.PIPELINE:
+        return 1
+    if kind is Kind.OWNER:
+        return max(1, -(-records // walks.ACTIVITIES_PER_PAGE))
+    if not records:
+        return 1  # the custom fields, which also tell the time
+    if kind is Kind.DEAL:
+        return 1 + -(-records // walks.DEALS_PER_PAGE)
+    if kind in (Kind.COMPANY, Kind.CONTACT):
+        fresh = walks.LEADS_PER_PAGE - walks.LEAD_OVERLAP
+        # Leads that vanished meanwhile are asked of the event log, in two lists.
+        return 1 + max(1, -(-(records - walks.LEAD_OVERLAP) // fresh)) + 2
+    return 1 + -(-records // (walks.ACTIVITIES_PER_PAGE - 1))
+
+
+def find(kind: Kind, lookups: Sequence[Lookup], existing: int, *, known: bool, in_flight: int) -> int:
+    """Requests of one `find`: a list per lead, or the list of everything where that is shorter."""
+    lists = int(kind in _FIELDED and not known)
+    if not lookups:
+        return lists
+    parents = {one.parent for one in lookups if one.parent is not None}
+    indirect = (
+        sum(one.kind in (Kind.DEAL, Kind.CONTACT) for one in parents) if kind is not Kind.COMPANY else 0
+    )
+    if kind is Kind.COMPANY or any(one.parent is None for one in lookups):
+        return lists + indirect + whole_read(kind, existing)
+    counted = int(kind is Kind.DEAL and len(parents) > _FEW_LEADS)
+    if counted and existing / walks.DEALS_PER_PAGE + in_flight < len(parents):
+        return lists + indirect + counted + whole_read(kind, existing)
+    return lists + indirect + counted + len(parents)

@@ -13,7 +13,7 @@ from typing import Any
 
 from crmkit.connectors.base import Field
 from crmkit.connectors.translate import FieldError, day, instant, native_id, number, text
-from crmkit.model import CustomValue, Kind
+from crmkit.model import CustomValue, Kind, ValuePeriod
 
 Row = dict[str, Any]
 KEY_FIELD = "crmkit_id"
@@ -66,6 +66,9 @@ FIXED_FIELDS: dict[Kind, tuple[tuple[str, str], ...]] = {
         ("date_updated", "time"),
     ),
 }
+# An opportunity's `date_created` may be given on creation.
+_READ_ONLY = frozenset({"date_created", "date_updated", "date_lost"})
+_PERIODS = {period.value: period.value for period in ValuePeriod}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +147,31 @@ def with_flat_custom(row: Row, fields: CustomFields) -> Row:
     return {**flat, **row}
 
 
+def fixed_fields(kind: Kind) -> list[Field]:
+    """The fields that every organization has; Close does not describe them."""
+    return [
+        Field(
+            id=name,
+            label=name,
+            type=type_,
+            read_only=name in _READ_ONLY and not (kind is Kind.DEAL and name == "date_created"),
+            options=_PERIODS if name == "value_period" else {},
+        )
+        for name, type_ in FIXED_FIELDS[kind]
+    ]
+
+
 def describe(row: Row) -> Field:
     """One custom field of a schema answer."""
     kind = _TYPES.get(str(row.get("type")), "other")
     many = bool(row.get("accepts_multiple_values"))
     choices = row.get("choices") or ()
+    if many:
+        kind = {"choice": "choices", "owner": "owner", "link": "link"}.get(kind, "other")
     return Field(
         id=row["id"],
         label=str(row.get("name") or row["id"]),
-        type="choices" if many and kind == "choice" else kind,
+        type=kind,
         custom=True,
         # Choices have no ids: the text is what is stored.
         options={str(choice): str(choice) for choice in choices},

@@ -195,6 +195,8 @@ def custom(value: Any, described: Field | None) -> Any:
         return won_day(value)
     if described.type == "number" and type(value) is int:
         return Decimal(value)
+    if described.type == "time" and isinstance(value, datetime):
+        return millis(value)
     return value
 
 

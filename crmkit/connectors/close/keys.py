@@ -20,13 +20,14 @@ from crmkit.connectors.close.custom import KEY_FIELD, NAME_FIELDS, CustomFields,
 from crmkit.connectors.close.events import EventLog, few
 from crmkit.connectors.close.learnt import Learnt
 from crmkit.connectors.close.lists import Lists
-from crmkit.connectors.close.posts import call_for, row_of
+from crmkit.connectors.close.making import Maker
+from crmkit.connectors.close.posts import call_for
 from crmkit.connectors.close.refusals import is_gone
 from crmkit.connectors.close.steps import OBJECTS, PATHS, Steps
 from crmkit.connectors.http import Answer, Http
 from crmkit.connectors.walk import Segment, walk
 from crmkit.connectors.writing import Lookup
-from crmkit.errors import AccessDenied, MissingScope, OutcomeUnknown, Rejected
+from crmkit.errors import OutcomeUnknown, Rejected
 from crmkit.model import Company, Contact, Deal, Kind, Note, Ref
 
 SCHEMAS = {Kind.DEAL: "opportunity", Kind.COMPANY: "lead", Kind.CONTACT: "contact"}
@@ -66,6 +67,7 @@ class Keys:
         self.lists = lists
         self.learnt = learnt
         self._read = read
+        self._maker = Maker(context, http)
         self.in_flight = in_flight
 
     def find(self, lookups: Sequence[Lookup]) -> dict[str, list[Ref]]:
@@ -294,18 +296,11 @@ class Keys:
         use = "Ties this record to its origin; written by crmkit."
         if label != KEY_FIELD:
             use = "The deal's name; written by crmkit."
-        body = {"name": label, "type": "text", "description": use}
-        try:
-            self.http.fetch(replace(call_for("POST", f"/custom_field/{what}/"), json=body), row_of)
-        except MissingScope as error:
-            raise AccessDenied(
-                f"{self.context.connection}: this login may not create custom fields",
-                hint=f"In Close, Settings, Custom Fields, {what.title()}: add the text field "
-                f"{label!r}; or let an administrator run this once.",
-            ) from error
-        except OutcomeUnknown:
-            if (what, label) in self._missing(kind):
-                raise
+        made = self._maker.post(what, {"name": label, "type": "text", "description": use})
+        if made is None and (what, label) in self._missing(kind):
+            raise OutcomeUnknown(
+                f"{self.context.connection}: whether Close has the {what} field {label!r} cannot be told"
+            )
 
 
 def _words(missing: tuple[str, str]) -> str:

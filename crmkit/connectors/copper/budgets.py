@@ -1,4 +1,4 @@
-"""What writes will cost, without any call; pure.
+"""What writes and reads will cost, without any call; pure.
 
 Source: https://developer.copper.com/introduction/requests.html
 """
@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from crmkit.connectors.copper.bodies import primary, reads_first
 from crmkit.connectors.copper.choices import Book
 from crmkit.connectors.copper.dialect import BULK_PER_SECOND, PER_BULK
+from crmkit.connectors.copper.keys import KEYS_PER_SEARCH
+from crmkit.connectors.copper.steps import ACTIVITY_TYPES
 from crmkit.connectors.copper.walks import PER_PAGE
 from crmkit.connectors.copper.writes import IN_BULK, TRY_BULK_FROM
-from crmkit.connectors.writing import Act, Budget, Change
+from crmkit.connectors.writing import Act, Budget, Change, Lookup
 from crmkit.model import Kind
 
 
@@ -74,3 +76,40 @@ def _lists(kinds: set[Kind], book: Book) -> int:
     if Kind.DEAL in kinds:
         needed += (book.loss_reasons is None) + (book.sources is None)
     return needed
+
+
+def priced(requests: int, calls_per_minute: int) -> Budget:
+    """Requests with the floor that the limit per minute sets."""
+    return Budget(requests, requests * 60 / calls_per_minute, requests)
+
+
+def get(kind: Kind, records: int, *, known: bool) -> int:
+    """Requests of one `get`: 200 records a search, activities one by one."""
+    if kind in (Kind.PIPELINE, Kind.OWNER):
+        return whole_read(kind, records) if records else 0
+    lists = 0 if known else _LISTS_OF.get(kind, 1)
+    return lists + (records if kind in ACTIVITY_TYPES else -(-records // PER_PAGE))
+
+
+def whole_read(kind: Kind, records: int) -> int:
+    """Requests of a whole `read`: 200 records a page.
+
+    Not counted are windows of time that end in a page that is not full.
+    """
+    if kind in (Kind.PIPELINE, Kind.OWNER):
+        return max(1, -(-records // PER_PAGE)) if kind is Kind.OWNER else 1
+    # A page that is just full is followed by an empty one.
+    return _LISTS_OF.get(kind, 1) + (records // PER_PAGE + 1 if records else 0)
+
+
+def find(kind: Kind, lookups: Sequence[Lookup], existing: int) -> int:
+    """Requests of one `find`: 200 tags a search; notes record by record, or all of them."""
+    if kind is not Kind.NOTE:
+        return -(-len({one.key for one in lookups}) // KEYS_PER_SEARCH)
+    placed = {one.parent for one in lookups if one.parent and one.parent.kind in (Kind.DEAL, Kind.COMPANY)}
+    everywhere = any(one.parent is None or one.parent not in placed for one in lookups)
+    return len(placed) + (existing // PER_PAGE + 1 if everywhere else 0)
+
+
+# Custom fields, loss reasons and sources; pipelines for stage changes; the clock for notes.
+_LISTS_OF = {Kind.DEAL: 3}

@@ -14,12 +14,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from crmkit.connectors.copper.values import Row
+from crmkit.connectors.copper.values import STRING_LENGTH, Row
 from crmkit.model import CustomValue
 
 # What a JSON number keeps exactly, whoever reads it.
 _DIGITS = 15
-_STRING_LENGTH = 255
 _WHOLE = Decimal(1)
 # How a reason begins where a newer list might have what is missing.
 UNLISTED = "Copper has no"
@@ -130,8 +129,8 @@ def held_custom(definition: Row, value: Any) -> CustomValue:
         exact = Decimal(value)
         return exact.quantize(_WHOLE, ROUND_HALF_UP) if kind == "Percentage" else exact
     text = _text(value)
-    if kind == "String" and len(text) > _STRING_LENGTH:
-        raise Unfit(f"is longer than {_STRING_LENGTH} characters")
+    if kind == "String" and len(text) > STRING_LENGTH:
+        raise Unfit(f"is longer than {STRING_LENGTH} characters")
     return text
 
 

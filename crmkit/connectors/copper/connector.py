@@ -25,6 +25,7 @@ from crmkit.connectors.base import (
 from crmkit.connectors.copper import budgets, dialect, holding, records, values, walks
 from crmkit.connectors.copper.bodies import FIELDS
 from crmkit.connectors.copper.choices import Account, Book
+from crmkit.connectors.copper.definitions import CREATABLE, PATH, Definitions
 from crmkit.connectors.copper.steps import (
     ACTIVITY_TYPES,
     Steps,
@@ -86,6 +87,7 @@ class CopperConnector(Connector):
         calls_per_minute: int = dialect.CALLS_PER_MINUTE
 
     name = "copper"
+    title = "Copper"
     capabilities = Capabilities(
         incremental=frozenset({Kind.COMPANY, Kind.CONTACT, Kind.DEAL, Kind.STAGE_CHANGE, Kind.NOTE}),
         # Deletions are permanent and listed nowhere; a merge looks like one.
@@ -99,6 +101,7 @@ class CopperConnector(Connector):
         find_lag_seconds=60.0,  # keys are found by the search
         # Pipelines, stages, loss reasons and sources are made by hand in the web app.
         writing=_WRITES,
+        creatable_fields=dict.fromkeys((Kind.DEAL, Kind.COMPANY, Kind.CONTACT), CREATABLE),
         side_effects_off=Support.CANNOT,
         max_in_flight=12,  # none is documented; the rate limit decides
     )
@@ -203,15 +206,33 @@ class CopperConnector(Connector):
     def fields(self, kind: Kind) -> Sequence[Field]:
         if kind not in records.ENTITIES:
             return super().fields(kind)
-        entity = records.ENTITIES[kind]
-        rows, _ = self.wire.listed("/custom_field_definitions")
+        rows = self._learn_definitions()
+        custom = [values.describe(row) for row in values.on(records.ENTITIES[kind], rows)]
+        return [*values.fixed_fields(kind, self._options() if kind is Kind.DEAL else {}), *custom]
+
+    def _learn_definitions(self) -> Sequence[Row]:
+        """The custom fields as they are now, for all that reads or writes from here on."""
+        rows, _ = self.wire.listed(PATH)
         self.account.book.learn_definitions(rows)
-        custom = [values.describe(row) for row in rows if entity in (row.get("available_on") or ())]
-        fixed = [
-            Field(id=name, label=name, type=type_, required=required)
-            for name, type_, required in values.FIXED_FIELDS[kind]
-        ]
-        return [*fixed, *custom]
+        self._known.clear()
+        self.writer.forget_fields()
+        return rows
+
+    def _options(self) -> dict[str, dict[str, str]]:
+        """What those closed lists of a deal hold that are no records of their own."""
+        book = self.account.book
+        book.loss_reasons = self.wire.named("/loss_reasons")
+        book.sources = self.wire.named("/customer_sources")
+        return {
+            "loss_reason_id": {str(native): name for native, name in book.loss_reasons.items()},
+            "customer_source_id": {str(native): name for native, name in book.sources.items()},
+        }
+
+    def create_field(self, kind: Kind, wanted: Field) -> Field:
+        if wanted.type not in self.capabilities.creatable_fields.get(kind, ()):
+            return super().create_field(kind, wanted)
+        definitions = Definitions(self.wire, self.account.currency)
+        return definitions.create(kind, wanted, self._learn_definitions)
 
     def write(self, changes: Sequence[Change]) -> Iterator[Sequence[Written]]:
         self.refuse_unwritable(changes)
@@ -228,6 +249,17 @@ class CopperConnector(Connector):
 
     def budget(self, changes: Sequence[Change]) -> Budget:
         return budgets.budget(changes, self.account.book, self.writer.bulk, self.options.calls_per_minute)
+
+    def reading_budget(self, kind: Kind, records: int, *, whole: bool = False) -> Budget:
+        requests = (
+            budgets.whole_read(kind, records)
+            if whole
+            else budgets.get(kind, records, known=kind in self._known)
+        )
+        return budgets.priced(requests, self.options.calls_per_minute)
+
+    def finding_budget(self, kind: Kind, lookups: Sequence[Lookup], *, existing: int = 0) -> Budget:
+        return budgets.priced(budgets.find(kind, lookups, existing), self.options.calls_per_minute)
 
     def close(self) -> None:
         self.http.close()
@@ -295,7 +327,7 @@ class CopperConnector(Connector):
             return records.stage_change_translator(connection, records.stage_ids(pipelines)), now
         if kind is Kind.NOTE:
             return records.note_translator(connection), self.http.fetch(call("GET", "/account"), server_time)
-        definitions, now = self.wire.listed("/custom_field_definitions")
+        definitions, now = self.wire.listed(PATH)
         book = self.account.book
         book.learn_definitions(definitions)
         if kind is Kind.DEAL:

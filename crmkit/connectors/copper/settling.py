@@ -72,6 +72,10 @@ class Outcomes:
             )
             self._translators[kind] = _TRANSLATORS[kind](self.wire.context.connection, names)
 
+    def forget(self) -> None:
+        """Read answers with the lists as they are by the next write."""
+        self._translators.clear()
+
     def written(self, one: Ready, row: Row) -> Written:
         """The outcome of a record that Copper answered, after linking what hangs on it."""
         change = one.change

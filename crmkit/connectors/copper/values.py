@@ -19,6 +19,7 @@ from crmkit.model import CustomValue, Kind
 Row = dict[str, Any]
 Reader: TypeAlias = Callable[[Any, str], CustomValue]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+STRING_LENGTH = 255
 _TYPES = {
     "String": "text",
     "Text": "text",
@@ -73,6 +74,18 @@ FIXED_FIELDS: dict[Kind, tuple[tuple[str, str, bool], ...]] = {
         ("date_created", "time", False),
         ("date_modified", "time", False),
     ),
+}
+
+
+_STAMPS = frozenset({"date_created", "date_modified"})
+# No two people have an e-mail address, no two companies a domain in common.
+_UNIQUE = frozenset({"emails", "email_domain"})
+_WORDS: dict[str, dict[str, str]] = {
+    name: {word: word for word in words}
+    for name, words in (
+        ("status", ("Open", "Won", "Lost", "Abandoned")),
+        ("priority", ("None", "Low", "Medium", "High")),
+    )
 }
 
 
@@ -247,13 +260,41 @@ def custom_values(row: Row, names: Names) -> dict[str, CustomValue]:
     return values
 
 
+def on(entity: str, rows: Iterable[Row]) -> list[Row]:
+    """The definitions that are available on an entity."""
+    return [row for row in rows if entity in (row.get("available_on") or ())]
+
+
 def describe(row: Row) -> Field:
     """One custom field definition."""
+    data_type = str(row.get("data_type"))
     return Field(
         id=str(row["id"]),
         label=str(row["name"]),
-        type=_TYPES.get(str(row.get("data_type")), "other"),
+        type=_TYPES.get(data_type, "other"),
         custom=True,
-        max_length=255 if row.get("data_type") == "String" else None,
+        read_only=data_type == "Connect",  # written as a relation only
+        max_length=STRING_LENGTH if data_type == "String" else None,
         options={str(option["id"]): str(option["name"]) for option in row.get("options") or ()},
     )
+
+
+def fixed_fields(kind: Kind, options: Mapping[str, Mapping[str, str]]) -> list[Field]:
+    """The fields that every account has; Copper does not describe them.
+
+    Args:
+        kind: What has them.
+        options: Options of closed lists, by field.
+    """
+    return [
+        Field(
+            id=name,
+            label=name,
+            type=type_,
+            required=required,
+            read_only=name in _STAMPS,
+            unique=name in _UNIQUE,
+            options=options.get(name) or _WORDS.get(name) or {},
+        )
+        for name, type_, required in FIXED_FIELDS[kind]
+    ]

@@ -110,6 +110,10 @@ class Writer:
         yield from send([self._job(group) for group in groups], self._in_flight)
         self._raise_stopped()
 
+    def forget_fields(self) -> None:
+        """Custom fields changed: answers are read anew with the account's book."""
+        self._outcomes.forget()
+
     def _raise_stopped(self) -> None:
         if isinstance(self._stopped, CredentialsError | Interrupted):
             raise self._stopped

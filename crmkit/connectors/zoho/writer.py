@@ -40,7 +40,7 @@ def _records(kind: Kind, *required: str) -> Writing:
 WRITING: Mapping[Kind, Writing] = {
     Kind.DEAL: _records(Kind.DEAL, "name", "pipeline_id", "stage_id"),
     Kind.COMPANY: _records(Kind.COMPANY, "name"),
-    Kind.CONTACT: _records(Kind.CONTACT, "last_name"),
+    Kind.CONTACT: _records(Kind.CONTACT, "name"),
     Kind.NOTE: Writing(
         frozenset({Act.CREATE}),
         frozenset({"text", "deal_id", "company_id"}),
