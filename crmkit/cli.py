@@ -22,10 +22,12 @@ from crmkit.terminal import Terminal, visible_lines
 # Commands that need a web server, a template engine or the like are imported when called.
 _LATE = {
     "apply": "crmkit.commands.sync:apply",
+    "budget": "crmkit.commands.budget:budget",
     "conflicts": "crmkit.commands.decide:conflicts",
     "demo": "crmkit.commands.demo:demo",
     "diff": "crmkit.commands.report:diff",
     "links": "crmkit.commands.links:links",
+    "migrate": "crmkit.commands.migrate:migrate",
     "plan": "crmkit.commands.sync:plan",
     "refused": "crmkit.commands.decide:refused",
     "report": "crmkit.commands.report:report",
@@ -68,11 +70,11 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="crmkit")
 @click.pass_context
 def cli(context: click.Context, config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Five CRMs as one pipeline: pull, map stages, compare, report, keep in step.
+    """Five CRMs as one pipeline: pull, map stages, compare, report, keep in step, migrate.
 
     crmkit reads HubSpot, Zoho CRM, Copper, Bitrix24 and Close into a local copy and works
-    on that. Only apply, sync, resume and undo change anything in a CRM, and `crmkit plan`
-    shows first what that would be.
+    on that. Only apply, sync, resume, undo and migrate change anything in a CRM, and
+    `crmkit plan` or `crmkit migrate plan` shows first what that would be.
 
     \b
     New here?      crmkit demo

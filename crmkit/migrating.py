@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import sqlalchemy as sa
+
 from crmkit.connectors.base import Connector
+from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
 from crmkit.migration.build import Builder, Built
-from crmkit.migration.compile import Migration, compile_migration, name_of
+from crmkit.migration.compile import Migration, compile_migration
+from crmkit.migration.findings import Finding
+from crmkit.migration.preflight import preflight
+from crmkit.migration.proof import Proof, prove
+from crmkit.migration.sample import Chosen, Context, choose
+from crmkit.migration.structure import Way
 from crmkit.migration_settings import MigrationSettings
-from crmkit.model import Kind
+from crmkit.model import Kind, Workspace
 from crmkit.session import Session, pull
-from crmkit.sync import queries
+from crmkit.sync import queries, schema, tables
+from crmkit.sync.commit import young
+from crmkit.sync.computed import Computed
+from crmkit.sync.estimate import Cost, costs
+from crmkit.sync.group import Group
+from crmkit.sync.hub import Intent
 from crmkit.sync.pull import Pull, PullResult
+from crmkit.sync.rows import TABLES
 from crmkit.sync.run import SyncRun
 from crmkit.sync.state import State
-from crmkit.syncing import Watch, offset_of, raise_if_hopeless
+from crmkit.syncing import OpenSync, Watch, raise_if_hopeless
 
 
 def settings_of(session: Session, source: str, target: str) -> MigrationSettings:
@@ -52,6 +66,8 @@ class OpenMigration:
         settings: The decisions.
         connectors: By connection.
         migration: As compiled from the local copy; `refresh` compiles it again.
+        workspaces: What the CRMs say about themselves, by connection.
+        offsets: How far their clocks are ahead of this one's.
         pulls: How refreshing the local copy went, if it was done.
     """
 
@@ -60,6 +76,7 @@ class OpenMigration:
     settings: MigrationSettings
     connectors: Mapping[str, Connector]
     migration: Migration
+    workspaces: Mapping[str, Workspace] = field(default_factory=dict)
     offsets: Mapping[str, timedelta] = field(default_factory=dict)
     pulls: list[PullResult] = field(default_factory=list)
 
@@ -129,12 +146,131 @@ def open_migration(
     # The source is never written, whatever the engine would plan.
     connectors = {name: session.connect(name, read_only=read_only or name == source) for name in names}
     try:
-        offsets = {name: offset_of(session, connector) for name, connector in connectors.items()}
+        workspaces: dict[str, Workspace] = {}
+        offsets: dict[str, timedelta] = {}
+        for name, connector in connectors.items():
+            before = session.clock.now()
+            workspaces[name] = told = connector.check()
+            offsets[name] = told.server_time - before if told.server_time is not None else timedelta(0)
         migration = compile_migration(settings, connectors, state)
-        yield OpenMigration(session, state, settings, connectors, migration, offsets, list(pulls))
+        yield OpenMigration(session, state, settings, connectors, migration, workspaces, offsets, list(pulls))
     finally:
         for connector in connectors.values():
             connector.close()
 
 
-__all__ = ["OpenMigration", "name_of", "open_migration", "settings_of"]
+def sample_of(opened: OpenMigration, size: int, seed: int) -> list[Chosen]:
+    """The deals of a sample: those of the source that take part, the strange ones first."""
+    migration = opened.migration
+    member = migration.group.members[migration.source]
+    deals, notes, owners = schema.deals.c, schema.notes.c, schema.owners.c
+    mine = deals.connection == migration.source
+    with opened.state.read() as db:
+        counted = sa.select(notes.deal_id, sa.func.count()).where(notes.connection == migration.source)
+        per_deal = {row[0]: row[1] for row in db.execute(counted.group_by(notes.deal_id)) if row[0]}
+        gone = sa.select(owners.id).where(owners.connection == migration.source, owners.active.is_(False))
+        context = Context(
+            frozenset(db.execute(gone).scalars()),
+            per_deal,
+            {line.ref.id: line.name for line in member.codec.stages.pipelines},
+        )
+        rows = db.execution_options(yield_per=2000).execute(
+            sa.select(schema.deals).where(mine, deals.gone_at.is_(None)).order_by(deals.id)
+        )
+        taking_part = (
+            dict(row) for row in rows.mappings() if member.scope.holds(dict(row), member.codec.owners)
+        )
+        return choose(taking_part, size, seed=seed, context=context)
+
+
+def looked_ahead(opened: OpenMigration, migration: Migration, found: Computed) -> list[Finding]:
+    """What would fail, be cut or wait, before the first write."""
+    target = migration.group.members[migration.target]
+    workspace = opened.workspaces[migration.target]
+    kinds = sorted({op.kind for op in found.ops if op.act is Act.CREATE}, key=list(Kind).index)
+    coming = [one for one in migration.structure.fields if one.way is Way.CREATE]
+    fields = {
+        kind: [*known, *(one.target for one in coming if one.kind is kind and one.target is not None)]
+        for kind, known in migration.fields.items()
+    }
+    return preflight(
+        target,
+        found,
+        fields,
+        workspace.limits,
+        currencies=workspace.currencies,
+        unprepared=target.connector.unprepared(kinds) if kinds else (),
+    )
+
+
+def costs_of(opened: OpenMigration, migration: Migration, found: Computed) -> list[Cost]:
+    """Requests and minutes per CRM, the reads that come with the writes included."""
+    limits = {name: one.limits for name, one in opened.workspaces.items()}
+    return _costs(opened.session, opened.state, migration.group, found, limits)
+
+
+def sync_costs(session: Session, state: State, opened: OpenSync, found: Computed) -> list[Cost]:
+    """The same for a sync."""
+    limits = {name: one.connector.check().limits for name, one in opened.group.members.items()}
+    return _costs(session, state, opened.group, found, limits)
+
+
+def _costs(
+    session: Session,
+    state: State,
+    group: Group,
+    found: Computed,
+    limits: Mapping[str, Mapping[str, int]],
+) -> list[Cost]:
+    with state.read() as db:
+        existing = _counts(db, list(group.members))
+        is_young = young(group, db, session.clock.now(), group.settings.in_flight_seconds)
+    return costs(group, found.ops, young=is_young, existing=existing, limits=limits)
+
+
+def proven(opened: OpenMigration) -> Proof:
+    """The proof of a migration, from the local copy of both CRMs."""
+    migration = opened.migration
+    found, _ = opened.run().plan()
+    left_out = {one.entity.split(":", 2)[2]: one.reason for one in found.held if one.kind == "left_out"}
+    return prove(
+        migration.group,
+        opened.state,
+        source=migration.source,
+        target=migration.target,
+        held=found.held,
+        left_out=left_out,
+        now=opened.session.clock.now(),
+        notes=migration.moving.notes,
+    )
+
+
+def runs_that_wrote(opened: OpenMigration) -> list[int]:
+    """Runs of a migration of which something is left to take back, the last one first."""
+    journal, runs = tables.journal.c, schema.runs.c
+    query = (
+        sa.select(journal.run)
+        .select_from(tables.journal.join(schema.runs, journal.run == runs.number))
+        .where(
+            journal.sync == opened.name,
+            runs.command != "undo",
+            journal.state == Intent.ACKED.value,
+            journal.undone_by.is_(None),
+        )
+        .distinct()
+    )
+    with opened.state.read() as db:
+        return sorted(db.execute(query).scalars(), reverse=True)
+
+
+def _counts(db: sa.Connection, connections: Sequence[str]) -> dict[tuple[str, Kind], int]:
+    found: dict[tuple[str, Kind], int] = {}
+    for kind in (Kind.COMPANY, Kind.CONTACT, Kind.DEAL, Kind.NOTE):
+        table = TABLES[kind].c
+        query = (
+            sa.select(table.connection, sa.func.count())
+            .where(table.connection.in_(connections), table.gone_at.is_(None))
+            .group_by(table.connection)
+        )
+        found |= {(row[0], kind): row[1] for row in db.execute(query)}
+    return found

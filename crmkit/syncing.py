@@ -116,7 +116,7 @@ def open_sync(
     queries.pulled(state, reachable)
     connectors = {member: session.connect(member, read_only=read_only) for member in settings.members}
     try:
-        offsets = {member: offset_of(session, connectors[member]) for member in reachable}
+        offsets = {member: _offset(session, connectors[member]) for member in reachable}
         maps = stage_maps(session, state, settings.members)
         group = compile_group(name, settings, connectors, maps, state)
         run = SyncRun(group, state, session.clock, offsets=offsets, unavailable=unavailable)
@@ -135,7 +135,7 @@ def stage_maps(session: Session, state: State, members: Sequence[str]) -> Mappin
     }
 
 
-def offset_of(session: Session, connector: Connector) -> timedelta:
+def _offset(session: Session, connector: Connector) -> timedelta:
     """How far a CRM's clock is ahead of this machine's; also proves the credentials."""
     before = session.clock.now()
     workspace = connector.check()

@@ -13,7 +13,7 @@ from crmkit.commands.words import plural
 from crmkit.config import suggestion
 from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
-from crmkit.mapping.fields import Plain
+from crmkit.mapping.custom import Plain
 from crmkit.report.render.visible import shortened, visible
 from crmkit.sync.group import Group
 from crmkit.sync.hub import HeldConflict

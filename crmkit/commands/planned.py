@@ -31,6 +31,8 @@ _ADVICE = {
     "clone": "copied in a CRM: look at them there",
     "blocked": "a company or person that they need waits itself",
     "parked": "an earlier write is not known yet: the next run goes on",
+    "left_out": "stay where they are, by decision",
+    "told": "a CRM has no place for the value: the note about the deal's past tells it",
     "foreign": "made by another installation of crmkit: left alone",
 }
 

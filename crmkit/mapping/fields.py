@@ -16,28 +16,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, TypeAlias
+from datetime import date
+from decimal import Decimal
+from typing import Any
 
+from crmkit.mapping.custom import (
+    CustomField,
+    Plain,
+    Unmapped,
+    decoded,
+    fitted,
+    plain_custom,
+    plain_number,
+    plain_text,
+    tidy,
+    typed,
+)
 from crmkit.mapping.identity import email as email_key
 from crmkit.mapping.stages import StageMap, Unwritable
 from crmkit.mapping.stages import Unmapped as UnmappedStage
 from crmkit.model import DealContact, Kind, Outcome, ValuePeriod
 
-Plain: TypeAlias = Any
-"""A JSON value: text, number, boolean, null or a list of them."""
-
 SET_FIELDS = frozenset({"contacts", "tags"})
-_SPOKEN = frozenset({"text", "choice", "choices"})
 TEXT_FIELDS = ("name", "lost_reason", "source")
-
-
-@dataclass(frozen=True, slots=True)
-class Unmapped:
-    """A value without a counterpart: never merged and never written, only reported."""
-
-    reason: str
 
 
 class Directory:
@@ -58,23 +59,6 @@ class Directory:
         """Note that a record is one of an entity's."""
         self.entity_of[connection, kind, native_id] = entity
         self.native_of[entity, connection] = native_id
-
-
-@dataclass(frozen=True, slots=True)
-class CustomField:
-    """A custom field of one connection.
-
-    Attributes:
-        id: The CRM's id of it.
-        type: As `connectors.base.Field.type`.
-        common: The CRM's value to the common value.
-        options_only: Whether a value that is not in `common` has no counterpart.
-    """
-
-    id: str
-    type: str = "text"
-    common: Mapping[str, str] = field(default_factory=dict)
-    options_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,11 +105,11 @@ class Codec:
         if name == "stage":
             return [row["pipeline_id"], row["stage_id"], str(row["outcome"])]
         if name == "amount":
-            return [_number(row["amount"]), row["currency"], str(row["value_period"])]
+            return [plain_number(row["amount"]), row["currency"], str(row["value_period"])]
         if name == "probability":
-            return _number(row["probability"])
+            return plain_number(row["probability"])
         if name == "expected_close":
-            return _text(row["expected_close"])
+            return plain_text(row["expected_close"])
         if name == "owner":
             return row["owner_id"]
         if name == "company":
@@ -135,7 +119,7 @@ class Codec:
         if name == "tags":
             return sorted(row["tags"])
         if name in self.custom:
-            return _custom(row["custom"].get(self.custom[name].id), self.custom[name].type)
+            return plain_custom(row["custom"].get(self.custom[name].id), self.custom[name].type)
         return row[name]
 
     def decode(self, name: str, native: Plain) -> Plain | Unmapped:
@@ -158,9 +142,9 @@ class Codec:
             found = (self.directory.entity_of.get((self.connection, Kind.CONTACT, one[0])) for one in native)
             return sorted({entity for entity in found if entity is not None})
         if name in self.custom:
-            return self._decode_custom(self.custom[name], native)
+            return decoded(self.custom[name], native)
         if name in TEXT_FIELDS:
-            return _tidy(native)
+            return tidy(native)
         return native
 
     def project(self, name: str, value: Plain, current: Plain = None) -> Plain | Unmapped:
@@ -189,10 +173,10 @@ class Codec:
             if held["amount"] is None:
                 return None
             period = held.get("value_period", ValuePeriod.ONE_TIME)
-            return [_number(held["amount"]), held.get("currency", value[1]), str(period)]
+            return [plain_number(held["amount"]), held.get("currency", value[1]), str(period)]
         if name in self.custom:
             custom = self.custom[name]
-            return self._decode_custom(custom, _custom(held[f"custom.{custom.id}"], custom.type))
+            return decoded(custom, plain_custom(held[f"custom.{custom.id}"], custom.type))
         native = self.native(name, held)
         return self.decode(name, native)
 
@@ -248,7 +232,7 @@ class Codec:
         elif name in self.custom:
             custom = self.custom[name]
             many = native if isinstance(native, list) else [native]
-            typed = [_typed(one, custom.type) for one in many if one is not None]
+            typed = [typed(one, custom.type) for one in many if one is not None]
             whole = tuple(typed) if custom.type == "choices" else (typed[0] if typed else None)
             values = {f"custom.{custom.id}": whole}
         else:
@@ -259,8 +243,8 @@ class Codec:
         """The model value of a custom field that is filled when a record is created."""
         kind_of_value = self.brought[kind, field_id].type
         if isinstance(plain, list):
-            return tuple(_typed(one, kind_of_value) for one in plain)
-        return _typed(plain, kind_of_value)
+            return tuple(typed(one, kind_of_value) for one in plain)
+        return typed(plain, kind_of_value)
 
     def _amount_values(self, values: dict[str, Any], unwritable: Sequence[str]) -> dict[str, Any] | Unmapped:
         if "amount" in unwritable:
@@ -390,112 +374,17 @@ class Codec:
     def _unknown_contact(self, native: str) -> bool:
         return (self.connection, Kind.CONTACT, native) not in self.directory.entity_of
 
-    def _decode_custom(self, custom: CustomField, native: Plain) -> Plain | Unmapped:
-        if native is None or native == []:
-            return None
-        if isinstance(native, list):
-            values = [self._decode_custom(custom, one) for one in native]
-            missing = next((one for one in values if isinstance(one, Unmapped)), None)
-            return missing if missing is not None else sorted(values, key=str)
-        if isinstance(native, str) and native in custom.common:
-            return custom.common[native]
-        if custom.options_only and isinstance(native, str):
-            return Unmapped(f"the value {native!r} of {custom.id} has no common value")
-        return _tidy(native)
-
     def _custom_values(self, custom: CustomField, value: Plain) -> dict[str, Any] | Unmapped:
-        fitted = _fitted(custom, value)
-        if isinstance(fitted, Unmapped):
-            return fitted
+        found = fitted(custom, value)
+        if isinstance(found, Unmapped):
+            return found
         name = f"custom.{custom.id}"
         if custom.type == "choices":
-            return {name: tuple(fitted) or None}
-        return {name: fitted[0] if fitted else None}
-
-
-def _fitted(custom: CustomField, value: Plain) -> list[Any] | Unmapped:
-    """A common value in a field's own options and type; several values only where it holds several."""
-    back = {common: native for native, common in custom.common.items()}
-    natives: list[Any] = []
-    for one in value if isinstance(value, list) else [value]:
-        if one is None:
-            continue
-        said = ("Yes" if one else "No") if isinstance(one, bool) and custom.type in _SPOKEN else one
-        if custom.options_only and said not in back:
-            return Unmapped(f"the common value {said!r} has no value of {custom.id}")
-        natives.append(back.get(said, said) if isinstance(said, str) else said)
-    if len(natives) > 1 and custom.type != "choices":
-        if custom.type != "text":
-            return Unmapped(f"{custom.id} holds one value, not {len(natives)}")
-        natives = [", ".join(map(str, natives))]
-    try:
-        return [_typed(one, custom.type) for one in natives]
-    except (ValueError, KeyError, InvalidOperation):
-        return Unmapped(f"{value!r} is not a {custom.type}, which {custom.id} holds")
-
-
-def converted(source: CustomField, target: CustomField, value: Any) -> Plain | Unmapped:
-    """A custom field's stored value as another CRM's field holds it, as plain JSON; `None` if it is empty."""
-    native = _custom(value, source.type)
-    if native is None or native == []:
-        return None
-    many = native if isinstance(native, list) else [native]
-    fitted = _fitted(target, [source.common.get(one, one) if isinstance(one, str) else one for one in many])
-    if isinstance(fitted, Unmapped):
-        return fitted
-    plain = [_custom(one, target.type) for one in fitted]
-    return plain if target.type == "choices" else plain[0]
-
-
-def _number(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = format(Decimal(value).normalize(), "f")
-    return "0" if text == "-0" else text
-
-
-def _text(value: Any) -> str | None:
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def _tidy(value: Plain) -> Plain:
-    """A text without the blanks and line ends that CRMs change by themselves."""
-    if not isinstance(value, str):
-        return value
-    return value.replace("\r\n", "\n").strip() or None
+            return {name: tuple(found) or None}
+        return {name: found[0] if found else None}
 
 
 def _contact(one: Any) -> list[Any]:
     if isinstance(one, DealContact):
         return [one.id, one.role, one.primary]
     return [one["id"], one.get("role"), bool(one.get("primary"))]
-
-
-def _custom(value: Any, kind: str) -> Plain:
-    """A custom field's value as plain JSON; numbers alike, however they were written."""
-    if value is None or value in ((), []):
-        return None
-    if isinstance(value, (tuple, list)):
-        return sorted((_custom(one, kind) for one in value), key=str)
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, (int, Decimal)) or kind in ("number", "money"):
-        try:
-            return _number(value)
-        except InvalidOperation:
-            return value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return _text(value)
-
-
-def _typed(value: Any, kind: str) -> Any:
-    if kind in ("number", "money"):
-        return Decimal(value)
-    if kind == "boolean" and isinstance(value, str):
-        return {"true": True, "false": False}[value.lower()]
-    if kind == "day":
-        return date.fromisoformat(value)
-    if kind == "time":
-        return datetime.fromisoformat(value)
-    return value if isinstance(value, str) or kind == "boolean" else str(value)

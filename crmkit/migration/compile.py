@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from crmkit.connectors.base import Connector, Field
 from crmkit.connectors.writing import Act, Writing
-from crmkit.mapping.fields import CustomField
+from crmkit.mapping.custom import CustomField
 from crmkit.migration.stages import common_id, direct_maps
 from crmkit.migration.structure import (
     FRESH,

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from crmkit.sandbox.clicks import Wanted
 from crmkit.sandbox.control import CONTROL_PREFIX, control
 from crmkit.sandbox.edits import edit_at_random
 from crmkit.sandbox.faults import CallKind, Fault, FaultPlan
@@ -122,6 +123,13 @@ class VendorApp:
     def rate_limited(self, reason: str) -> Response:
         """The CRM's own answer to too many calls; `reason` is `storm`, `concurrency` or the vendor's word."""
         return json_reply({"error": reason}, 429)
+
+    def click_stages(self, stages: Sequence[Wanted]) -> bool:
+        """Make stages where they are made apart from pipelines; whether this CRM does so.
+
+        The API then makes the pipelines of them.
+        """
+        return False
 
     def expire_tokens(self) -> None:
         """Make every access token handed out so far worthless, where this CRM has such tokens."""

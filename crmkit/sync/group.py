@@ -15,7 +15,8 @@ from crmkit.connectors.base import Connector, Field
 from crmkit.connectors.writing import Writing
 from crmkit.errors import ConfigError
 from crmkit.mapping import identity
-from crmkit.mapping.fields import SET_FIELDS, Codec, CustomField, Directory
+from crmkit.mapping.custom import CustomField
+from crmkit.mapping.fields import SET_FIELDS, Codec, Directory
 from crmkit.mapping.stages import StageMap
 from crmkit.model import Kind
 from crmkit.sync import schema

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from crmkit.mapping.fields import Plain
+from crmkit.mapping.custom import Plain
 from crmkit.model import Kind, Ref
 from crmkit.sync import tables
 from crmkit.sync.reconcile import NOTHING, Base, Past

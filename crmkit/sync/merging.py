@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from crmkit.mapping.fields import Plain, Unmapped
+from crmkit.mapping.custom import Plain, Unmapped
 from crmkit.sync.basis import Basis
 from crmkit.sync.hub import Entity, HeldConflict, HubField, Link
 from crmkit.sync.plan import FieldChange

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from crmkit.mapping.fields import CustomField
+from crmkit.mapping.custom import CustomField
 from crmkit.model import Kind
 
 Missing = Literal["hold", "without", "leave_out"]

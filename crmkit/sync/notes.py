@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from crmkit.connectors.writing import Act
-from crmkit.mapping.fields import Unmapped
+from crmkit.mapping.custom import Unmapped
 from crmkit.mapping.richtext import plain_text
 from crmkit.model import Kind, Ref
 from crmkit.sync import schema, tables

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from crmkit.connectors.clock import Clock
 from crmkit.connectors.writing import Act, Result, Written
 from crmkit.errors import CrmkitError
-from crmkit.mapping.fields import Unmapped
+from crmkit.mapping.custom import Unmapped
 from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync.group import Group, Member
 from crmkit.sync.hub import CREATED, DELETED, UNDONE, Entity, Intent, Link, Refusal, Status

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from crmkit.connectors.writing import Act, Keys
-from crmkit.mapping.fields import Plain, Unmapped, converted
+from crmkit.mapping.custom import Plain, Unmapped, converted
 from crmkit.model import Kind, Ref
 from crmkit.sync.computed import Computed
 from crmkit.sync.group import Group, Member

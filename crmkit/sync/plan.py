@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
-from crmkit.mapping.fields import Plain
+from crmkit.mapping.custom import Plain
 from crmkit.model import Kind
 from crmkit.sync.hub import encode
 

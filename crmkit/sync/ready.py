@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from crmkit.connectors.writing import Change
-from crmkit.mapping.fields import Codec, Directory, Plain, Unmapped
+from crmkit.mapping.custom import Plain, Unmapped
+from crmkit.mapping.fields import Codec, Directory
 from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync.hub import Intent, JournalEntry
 from crmkit.sync.plan import FieldChange, Op

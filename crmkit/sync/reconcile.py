@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from crmkit.mapping.fields import Plain, Unmapped
+from crmkit.mapping.custom import Plain, Unmapped
 from crmkit.sync.rules import Candidate, Rule, Setting
 
 OSCILLATION_WINDOW = timedelta(hours=24)

@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from importlib.metadata import entry_points
 
 from crmkit.errors import ConfigError
-from crmkit.mapping.fields import Plain
+from crmkit.mapping.custom import Plain
 
 GROUP = "crmkit.rules"
 

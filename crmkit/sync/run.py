@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from crmkit.connectors.clock import Clock
 from crmkit.connectors.writing import Act
 from crmkit.errors import CredentialsError, Interrupted, StalePlan
-from crmkit.mapping.fields import Plain
+from crmkit.mapping.custom import Plain
 from crmkit.model import Kind
 from crmkit.sync import schema
 from crmkit.sync.apply import LEFT_ALONE, Applier

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 
 import sqlalchemy as sa
 
-from crmkit.mapping.fields import Plain
+from crmkit.mapping.custom import Plain
 from crmkit.model import Kind, Ref
 from crmkit.sync.group import Group
 from crmkit.sync.reconcile import NOTHING

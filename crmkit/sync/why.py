@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from crmkit.errors import UsageError
-from crmkit.mapping.fields import Plain
+from crmkit.mapping.custom import Plain
 from crmkit.model import Ref
 from crmkit.sync import schema, tables
 from crmkit.sync.group import Group

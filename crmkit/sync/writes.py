@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from crmkit.connectors.writing import Act, Keys
-from crmkit.mapping.fields import Unmapped
+from crmkit.mapping.custom import Unmapped
 from crmkit.model import Kind, Outcome, Ref
 from crmkit.sync.basis import Basis
 from crmkit.sync.group import Member

@@ -6,53 +6,23 @@ Every failure found here becomes a named test in `test_histories.py`. More examp
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, precondition, rule
 
-from crmkit.errors import StalePlan
 from crmkit.sync import apply
-from crmkit.sync.plan import PlanFile
 from tests.sync.faulty import FATES, Behaviour
-from tests.sync.lab import FIELDS, Faults, Lab, LabBox, ram_folder, template
+from tests.sync.lab import FIELDS, Faults, Lab, ram_folder, template
+from tests.sync.machine import BOXES, DEALS, STAGE_IDS, HistoriesOf, Serial, live_through
+from tests.sync.stores import PostgresDatabases, StoreFiles
 
-EXAMPLES = int(os.environ.get("CRMKIT_EXAMPLES", "50"))
-BOXES = st.integers(0, 2)
-DEALS = st.integers(0, 5)
 NAMES = st.sampled_from(FIELDS)
-STAGE_IDS = st.sampled_from(["s1", "s2", "s3", "won"])
 CALLS = st.sampled_from(["list", "get", "write"])
-
-
-class Serial:
-    """Runs what the engine would run in threads one after the other, so that a history can be repeated."""
-
-    def __init__(self, **_options: Any) -> None:
-        pass
-
-    def __enter__(self) -> Serial:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-    def map(self, act: Callable[..., Any], *columns: Iterable[Any]) -> list[Any]:
-        return [act(*row) for row in zip(*columns, strict=True)]
 
 
 @st.composite
@@ -77,16 +47,14 @@ def some_faults(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-class Histories(RuleBasedStateMachine):
-    """What users, CRMs, the network and the operator may do, in any order."""
+class Histories(HistoriesOf):
+    """Histories of CRMs in memory."""
 
-    folder: ClassVar[Path]
+    lab: Lab | None
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lab: Lab | None = None
-        self.saved: PlanFile | None = None
-        self.mine = Path(tempfile.mkdtemp(dir=self.folder))
+    def store(self) -> StoreFiles | None:
+        """Where the state store lives; a SQLite file unless this says otherwise."""
+        return None
 
     @initialize(
         count=st.sampled_from([2, 2, 3]),
@@ -110,36 +78,20 @@ class Histories(RuleBasedStateMachine):
             name: Behaviour(random=Random(f"{seed}{name}"), **habit)
             for name, habit in zip(names, habits, strict=False)
         }
-        self.lab = Lab(self.mine, template(self.folder), made, options)
+        self.lab = Lab(self.mine, template(self.folder), made, options, self.store())
         self.group8 = self.lab.group().group8
         for _ in range(deals):
             self.box(0).create()
 
-    def box(self, number: int) -> LabBox:
-        boxes = list(self.lab.boxes.values())
-        return boxes[number % len(boxes)]
-
     # Users
-
-    @rule(box=BOXES)
-    def create(self, box) -> None:
-        self.box(box).create()
 
     @rule(box=BOXES, deal=DEALS, name=NAMES, stage=STAGE_IDS)
     def edit(self, box, deal, name, stage) -> None:
-        found = self.box(box).pick(deal)
-        if found is not None:
-            self.box(box).edit(found, name, stage)
+        self.edit_in(box, deal, name, stage)
 
     @rule(box=BOXES, deal=DEALS, name=NAMES, stage=STAGE_IDS)
     def edit_again(self, box, deal, name, stage) -> None:
-        self.edit(box, deal, name, stage)
-
-    @rule(box=BOXES, deal=DEALS)
-    def delete(self, box, deal) -> None:
-        found = self.box(box).pick(deal)
-        if found is not None:
-            self.box(box).delete(found, self.group8)
+        self.edit_in(box, deal, name, stage)
 
     @rule(box=BOXES, deal=DEALS)
     def archive(self, box, deal) -> None:
@@ -147,112 +99,55 @@ class Histories(RuleBasedStateMachine):
         if found is not None:
             self.box(box).archive(found, self.group8)
 
-    @rule(box=BOXES, one=DEALS, other=DEALS, third=st.booleans())
-    def merge(self, box, one, other, third) -> None:
-        loser, winner = self.box(box).pick(one), self.box(box).pick(other)
-        if loser is not None and winner is not None and loser.ref != winner.ref:
-            self.box(box).merge(loser, winner, third=third)
-
-    @rule(box=BOXES, deal=DEALS)
-    def clone(self, box, deal) -> None:
-        found = self.box(box).pick(deal)
-        if found is not None:
-            self.box(box).clone(found)
-
     # The operator and the network
 
     def faults(self, drawn: dict[str, Any]) -> Faults:
         def editing(box: int, deal: int, name: str, stage: str) -> Callable[[], None]:
-            return lambda: self.edit(box, deal, name, stage)
+            return lambda: self.edit_in(box, deal, name, stage)
 
         edits = {(self.box(where).name, call): editing(*rest) for where, call, *rest in drawn["edits"]}
 
         def after_pull() -> None:
             for each in drawn["after_pull"]:
-                self.edit(*each)
+                self.edit_in(*each)
 
         fates = {self.box(box).name: some for box, some in drawn["fates"].items()}
         return Faults(fates, drawn["late"], drawn["kill"], edits, after_pull)
 
     @rule(drawn=some_faults())
     def sync(self, drawn) -> None:
-        self.lab.sync(self.faults(drawn))
-        self.bounded()
+        self.faulty_sync(self.faults(drawn))
 
     @rule(drawn=some_faults(), seconds=st.sampled_from([1, 60, 400]))
     def sync_and_wait(self, drawn, seconds) -> None:
-        self.sync(drawn)
-        self.lab.advance(seconds)
-
-    @rule()
-    def calm_sync(self) -> None:
-        self.lab.sync()
-        self.bounded()
-
-    def bounded(self) -> None:
-        """I12: per run and record at most one create, two updates and one delete."""
-        for (_, act, _), count in self.lab.requests.items():
-            assert count <= (2 if act == "update" else 1)
-
-    @rule()
-    def pull_only(self) -> None:
-        self.lab.pull()
-
-    @rule()
-    def plan(self) -> None:
-        self.saved = self.lab.plan()
+        self.faulty_sync(self.faults(drawn), seconds)
 
     @precondition(lambda self: self.saved is not None)
     @rule(drawn=some_faults())
     def apply(self, drawn) -> None:
-        file, self.saved = self.saved, None
-        try:
-            self.lab.apply(file, self.faults(drawn))
-        except StalePlan:
-            assert not self.lab.requests
-        self.bounded()
+        self.faulty_apply(self.faults(drawn))
 
-    @rule(seconds=st.sampled_from([1, 40, 400, 90_000]))
-    def wait(self, seconds) -> None:
-        self.lab.advance(seconds)
 
-    @rule()
-    def back_up(self) -> None:
-        self.lab.keep_backup()
+class HistoriesOnPostgres(Histories):
+    """The same with the state in a real PostgreSQL."""
 
-    @rule()
-    def restore(self) -> None:
-        if self.lab.backup is not None:
-            self.lab.restore_backup()
-            self.saved = None
+    server: ClassVar[str]
 
-    @rule()
-    def lose_the_state(self) -> None:
-        self.lab.lose_state()
-        self.saved = None
-
-    def teardown(self) -> None:
-        try:
-            if self.lab is not None:
-                self.lab.check()
-        finally:
-            if self.lab is not None:
-                self.lab.close()
-            shutil.rmtree(self.mine, ignore_errors=True)
+    def store(self) -> StoreFiles:
+        return PostgresDatabases(self.server)
 
 
 def test_any_history_converges_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(apply, "ThreadPoolExecutor", Serial)
     with ram_folder(tmp_path) as folder:
         monkeypatch.setattr(Histories, "folder", folder, raising=False)
-        run_state_machine_as_test(
-            Histories,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=14,
-                deadline=None,
-                derandomize="CRMKIT_EXAMPLES" not in os.environ,
-                suppress_health_check=list(HealthCheck),
-                print_blob=True,
-            ),
-        )
+        live_through(Histories, 50)
+
+
+def test_any_history_converges_and_loses_nothing_on_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+):
+    monkeypatch.setattr(apply, "ThreadPoolExecutor", Serial)
+    monkeypatch.setattr(HistoriesOnPostgres, "folder", tmp_path, raising=False)
+    monkeypatch.setattr(HistoriesOnPostgres, "server", postgres_url, raising=False)
+    live_through(HistoriesOnPostgres, 3)
