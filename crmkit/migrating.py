@@ -232,7 +232,12 @@ def proven(opened: OpenMigration) -> Proof:
     """The proof of a migration, from the local copy of both CRMs."""
     migration = opened.migration
     found, _ = opened.run().plan()
-    left_out = {one.entity.split(":", 2)[2]: one.reason for one in found.held if one.kind == "left_out"}
+    # The entities of deals only: a company may have the same id in its CRM.
+    left_out = {
+        one.entity.split(":", 2)[2]: one.reason
+        for one in found.held
+        if one.kind == "left_out" and one.entity.split(":", 2)[1] == Kind.DEAL.value
+    }
     return prove(
         migration.group,
         opened.state,

@@ -232,8 +232,8 @@ class Codec:
         elif name in self.custom:
             custom = self.custom[name]
             many = native if isinstance(native, list) else [native]
-            typed = [typed(one, custom.type) for one in many if one is not None]
-            whole = tuple(typed) if custom.type == "choices" else (typed[0] if typed else None)
+            found = [typed(one, custom.type) for one in many if one is not None]
+            whole = tuple(found) if custom.type == "choices" else (found[0] if found else None)
             values = {f"custom.{custom.id}": whole}
         else:
             return dict(self._write_values(name, native, None))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from crmkit.connectors.base import Connector, Field
 from crmkit.connectors.writing import Act, Writing
 from crmkit.mapping.custom import CustomField
+from crmkit.mapping.parties import PARTY_FIELDS, PartyCodec
 from crmkit.migration.stages import common_id, direct_maps
 from crmkit.migration.structure import (
     FRESH,
@@ -29,7 +31,7 @@ from crmkit.migration.structure import (
 from crmkit.migration_settings import MigrationSettings
 from crmkit.model import Kind, Outcome, Owner, Pipeline, Ref
 from crmkit.sync import queries, schema
-from crmkit.sync.group import Group, compile_group
+from crmkit.sync.group import Group, Member, compile_group
 from crmkit.sync.moving import Moving, PartyField, Untold
 from crmkit.sync.rows import TABLES
 from crmkit.sync.state import State
@@ -294,6 +296,16 @@ def _with_moving(
         source, codec=replace(source.codec, owners=owners, nobody=frozenset(nobody))
     )
     members[settings.target] = replace(target, codec=replace(target.codec, brought=brought))
+    places = [
+        one for one in structure.fields
+        if one.kind is not Kind.DEAL and one.target is not None and one.way in _PLACED
+    ]  # fmt: skip
+    names: dict[tuple[Kind, str], str] = {}
+    for one in places:
+        taken = [*PARTY_FIELDS[one.kind], *(name for (kind, _), name in names.items() if kind is one.kind)]
+        names[one.kind, one.source.id] = _field_name(one.source, taken)
+    for connection, member in list(members.items()):
+        members[connection] = replace(member, parties=_party_codecs(member, settings, places, names))
     words = {line.ref.id: line.name for line in target_lines}
     for line in target_lines:
         for stage in line.stages:
@@ -316,6 +328,10 @@ def _with_moving(
             )
             for kind in (Kind.COMPANY, Kind.CONTACT)
         },
+        party_names={
+            kind: (*fixed, *(name for (of, _), name in names.items() if of is kind))
+            for kind, fixed in PARTY_FIELDS.items()
+        },
         everybody=settings.parties == "all",
         notes=settings.notes,
         letters=settings.history,
@@ -326,6 +342,29 @@ def _with_moving(
         },
     )
     return replace(group, members=members, words=words, moving=moving)
+
+
+def _party_codecs(
+    member: Member,
+    settings: MigrationSettings,
+    places: Sequence[FieldPlace],
+    names: Mapping[tuple[Kind, str], str],
+) -> dict[Kind, PartyCodec]:
+    """The fields of one member's companies and people."""
+    mine = member.connection == settings.source
+    found: dict[Kind, PartyCodec] = {}
+    for kind in PARTY_FIELDS:
+        custom = {
+            names[kind, one.source.id]: _custom_field(one.source if mine else one.target, one)
+            for one in places
+            if one.kind is kind and one.target is not None
+        }
+        writing = member.writing(kind)
+        found[kind] = PartyCodec(
+            kind, member.codec, partial(member.connector.holds, kind),
+            partial(member.connector.cannot_hold, kind), writing.fields, custom,
+        )  # fmt: skip
+    return found
 
 
 _PLACED = (Way.SAME, Way.CREATE)

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from crmkit.connectors.base import Connector, Field
 from crmkit.connectors.writing import Act, Keys, Writing
-from crmkit.mapping.fields import Codec, Plain, Unmapped
+from crmkit.mapping.custom import Plain, Unmapped
+from crmkit.mapping.fields import Codec
 from crmkit.migration.findings import Example, Finding, Findings, Severity, shape
 from crmkit.migration.targets import Shape, model_name
 from crmkit.model import Kind, ValuePeriod

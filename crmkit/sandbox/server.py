@@ -112,9 +112,18 @@ class Sandbox:
                 latency_ms, limits == "real", faults, slow_seconds, lag_seconds, seed, dict(extra or {})
             )
             apps[name] = app(worlds[name], settings)
+        return cls.of(apps, port_base=port_base)
+
+    @classmethod
+    def of(cls, apps: Mapping[str, VendorApp], *, port_base: int = 0) -> Sandbox:
+        """A sandbox of finished apps, such as twins, under names of the caller's; not started.
+
+        Its clock is that of the first app; all of them should go by the same one.
+        """
         # A world lives as long as the process: looking through it for garbage finds none.
         gc.collect()
         gc.freeze()
+        clock = next((app.world.clock for app in apps.values()), None)
         return cls(apps, clock=clock, port_base=port_base)
 
     @classmethod

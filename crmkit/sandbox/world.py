@@ -51,6 +51,7 @@ class World:
         side_effects: The automations that writes have started, oldest first; the vendor's app adds to it.
         listeners: Called with every `Change`, for event logs and webhooks.
         status_follows_stage: Whether moving a deal sets its status and `closed_at`.
+        complete: Whether it is filled from elsewhere, so that the vendor's app adds nothing of its own.
     """
 
     def __init__(
@@ -67,12 +68,13 @@ class World:
         step_microseconds: int = 1_000_000,
         status_follows_stage: bool = True,
         clock: Clock | None = None,
+        complete: bool = False,
     ) -> None:
         self.crm, self.workspace_id, self.workspace_name = crm, workspace_id, workspace_name
         self.time_zone, self.base_currency = time_zone, base_currency
         self.rates: dict[str, float] = dict(rates or {base_currency: 1.0})
         self.clock = clock or Clock()
-        self.status_follows_stage = status_follows_stage
+        self.status_follows_stage, self.complete = status_follows_stage, complete
         self.live = Store(id_key)
         self.pipelines: dict[str, Pipeline] = {}
         self.fields: dict[Kind, dict[str, CustomField]] = {kind: {} for kind in _ROWS}

@@ -30,6 +30,8 @@ LEFT_ALONE = "since the plan was made; left alone"
 _PHASES = (
     (Kind.COMPANY, Act.CREATE),
     (Kind.CONTACT, Act.CREATE),
+    (Kind.COMPANY, Act.UPDATE),
+    (Kind.CONTACT, Act.UPDATE),
     (Kind.DEAL, Act.CREATE),
     (Kind.DEAL, Act.UPDATE),
     (Kind.NOTE, Act.CREATE),
@@ -226,9 +228,11 @@ class Applier:
                 continue
             one = None
             if record is not None and op.act is Act.DELETE:
-                one = ready_delete(member.codec, op, record, read_at, self._run)
+                one = ready_delete(member.codec_of(op.kind), op, record, read_at, self._run)
             elif record is not None:
-                one = ready_update(member.codec, op, record, read_at, self._run, tally.notes.append)
+                one = ready_update(
+                    member.codec_of(op.kind), op, record, read_at, self._run, tally.notes.append
+                )
             if one is None or one.moved:
                 tally.moved.add(op.entity)
                 changed += [record] if record is not None else []

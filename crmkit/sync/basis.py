@@ -83,10 +83,12 @@ class Basis:
             )
         return result
 
-    def linked_rows(self, links: Iterable[Link]) -> StoredRows:
-        """The stored deals of live links."""
+    def linked_rows(self, links: Iterable[Link], kind: Kind = Kind.DEAL) -> StoredRows:
+        """The stored records of live links of one kind."""
         refs = (
-            Ref(link.connection, Kind.DEAL, link.native_id) for link in links if link.status is Status.LIVE
+            Ref(link.connection, kind, link.native_id)
+            for link in links
+            if link.status is Status.LIVE and link.kind is kind
         )
         return {(ref.connection, ref.id): row for ref, row in stored(self.db, refs, live=True).items()}
 

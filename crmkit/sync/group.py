@@ -17,6 +17,7 @@ from crmkit.errors import ConfigError
 from crmkit.mapping import identity
 from crmkit.mapping.custom import CustomField
 from crmkit.mapping.fields import SET_FIELDS, Codec, Directory
+from crmkit.mapping.parties import PARTY_FIELDS, PartyCodec
 from crmkit.mapping.stages import StageMap
 from crmkit.model import Kind
 from crmkit.sync import schema
@@ -64,6 +65,11 @@ class Member:
     codec: Codec
     crm: str
     account: str
+    parties: Mapping[Kind, PartyCodec] = field(default_factory=dict)
+
+    def codec_of(self, kind: Kind) -> Codec | PartyCodec:
+        """The fields of a kind: of deals, or of companies and people where they are kept in step."""
+        return self.parties.get(kind, self.codec)
 
     @property
     def spoke(self) -> str:
@@ -123,6 +129,16 @@ class Group:
         """The deal fields that are kept in step."""
         return self.settings.all_fields
 
+    def fields_of(self, kind: Kind) -> Sequence[str]:
+        """The fields of a kind that are kept in step; of companies and people only a migration does."""
+        if kind is Kind.DEAL:
+            return self.fields
+        return self.moving.party_names.get(kind, ()) if self.moving is not None else ()
+
+    def rule_of(self, kind: Kind, name: str) -> tuple[str, Rule]:
+        """How contradictions about a field are decided: the rule's name and the rule."""
+        return self.rules[name] if kind is Kind.DEAL else next(iter(self.rules.values()))
+
     @property
     def accounts(self) -> dict[str, list[str]]:
         """CRM and account id per member."""
@@ -143,8 +159,11 @@ class Group:
         sources = self.settings.sources.get(name)
         return sources is None or connection in sources
 
-    def lacks(self, connection: str, name: str) -> bool:
+    def lacks(self, connection: str, name: str, kind: Kind = Kind.DEAL) -> bool:
         """Whether a member has no such custom field."""
+        if kind is not Kind.DEAL:
+            custom = self.members[connection].parties[kind].custom
+            return name not in PARTY_FIELDS[kind] and name not in custom
         return name in self.settings.custom and name not in self.members[connection].codec.custom
 
     def error_seconds(self, connection: str) -> float:
@@ -157,8 +176,10 @@ class Group:
         default: Missing = "hold" if name in ("name", "stage") else "without"
         return self.moving.missing.get(name, default) if self.moving is not None else default
 
-    def is_set(self, name: str) -> bool:
+    def is_set(self, name: str, kind: Kind = Kind.DEAL) -> bool:
         """Whether a field's elements are merged one by one."""
+        if kind is not Kind.DEAL:
+            return False
         if name in SET_FIELDS:
             return True
         found = [

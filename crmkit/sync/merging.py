@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crmkit.mapping.custom import Plain, Unmapped
+from crmkit.model import Kind
 from crmkit.sync.basis import Basis
 from crmkit.sync.hub import Entity, HeldConflict, HubField, Link
 from crmkit.sync.plan import FieldChange
@@ -48,17 +49,20 @@ class Merging:
         label: str,
         past: Mapping[tuple[str, str], Sequence[Past]],
     ) -> MergedDeal:
-        """Merge every field of a deal; links and hub values go into the plan."""
+        """Merge every field of a record; links and hub values go into the plan."""
         hub = dict(entity.hub)
         found = MergedDeal(entity)
         bases = {link.connection: dict(link.bases) for link, _ in live}
-        for name in self._group.fields:
+        for name in self._group.fields_of(entity.kind):
             known = hub.get(name, HubField(NOTHING, ""))
-            sides = self._sides(name, entity.id, live, bases)
+            sides = self._sides(name, entity, live, bases)
             if not sides:
                 continue
             held = self._basis.conflicts.get((entity.id, name))
-            merged = merge(known.value, known.origin, sides, self._context(name, entity.id, held, past))
+            context = self._context(name, entity, held, past)
+            if entity.kind is not Kind.DEAL:
+                sides = _as_found(known, sides, context)
+            merged = merge(known.value, known.origin, sides, context)
             found.again |= self._keep(entity, name, merged, hub, bases, held, label)
             if self._is_told(name, merged):
                 merged.unwritable.clear()
@@ -82,19 +86,19 @@ class Merging:
     def _sides(
         self,
         name: str,
-        entity: str,
+        entity: Entity,
         live: Sequence[LiveRow],
         bases: Mapping[str, Mapping[str, Base]],
     ) -> list[Side]:
         sides = []
         for link, row in live:
             member = self._group.members[link.connection]
-            codec = member.codec
-            if self._group.lacks(link.connection, name):
+            codec = member.codec_of(entity.kind)
+            if self._group.lacks(link.connection, name, entity.kind):
                 continue
             native = codec.native(name, row)
             base = bases[link.connection].get(name)
-            entry = self._basis.intents.get((link.connection, entity))
+            entry = self._basis.intents.get((link.connection, entity.id))
             sides.append(
                 Side(
                     link.connection,
@@ -114,11 +118,11 @@ class Merging:
     def _context(
         self,
         name: str,
-        entity: str,
+        entity: Entity,
         held: HeldConflict | None,
         past: Mapping[tuple[str, str], Sequence[Past]],
     ) -> FieldContext:
-        rule_name, rule = self._group.rules[name]
+        rule_name, rule = self._group.rule_of(entity.kind, name)
         if held is not None and held.winner is not None:
             rule_name, rule = f"decided: {held.winner}", _decided(held.winner)
         return FieldContext(
@@ -126,12 +130,12 @@ class Merging:
             rule,
             rule_name,
             self._group.setting,
-            lambda connection, value, current: self._group.members[connection].codec.project(
-                name, value, current
+            lambda connection, value, current: (
+                self._group.members[connection].codec_of(entity.kind).project(name, value, current)
             ),
-            self._group.is_set(name),
+            self._group.is_set(name, entity.kind),
             self._basis.now,
-            () if held is not None and held.winner is not None else past.get((entity, name), ()),
+            () if held is not None and held.winner is not None else past.get((entity.id, name), ()),
             held is not None and held.frozen and held.winner is None,
         )
 
@@ -209,6 +213,28 @@ class Merging:
         old = None if isinstance(side.value, Unmapped) else side.value
         rule = merged.rule or "still due"
         return FieldChange(name, due.expected, old, due.value, f"{rule} ({merged.origin})")
+
+
+def _as_found(known: HubField, sides: Sequence[Side], context: FieldContext) -> list[Side]:
+    """Companies and people that were in the target before stay as they are found there.
+
+    Their spelling is nobody's edit; only what somebody changes from now on is merged. A
+    field that is empty there is filled.
+    """
+    hub = known.value
+    if hub is NOTHING:
+        hub = next(
+            (one.value for one in sides if one.imports and not isinstance(one.value, Unmapped)), NOTHING
+        )
+    found: list[Side] = []
+    for one in sides:
+        if one.imports or one.base is not None or hub is NOTHING or one.value in (None, "", []):
+            found.append(one)
+            continue
+        projected = context.project(one.connection, hub, one.native)
+        stood = NOTHING if isinstance(projected, Unmapped) else projected
+        found.append(replace(one, base=Base(one.native, stood), base_value=one.value))
+    return found
 
 
 def contradiction(basis: Basis, name: str, candidates: Sequence[tuple[str, Plain]]) -> str:

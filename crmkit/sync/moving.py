@@ -46,6 +46,7 @@ class Moving:
         stamps: Model field of a source deal to where a new deal keeps it: a model field that
             a create can set, or `custom.<id>`.
         party_fields: Custom fields of companies and people.
+        party_names: Their fields that are kept in step, custom ones too.
         everybody: Whether companies and people come along that no deal names.
         notes: Whether notes come along.
         letters: Whether each deal gets a note that tells its past.
@@ -59,6 +60,7 @@ class Moving:
     missing: Mapping[str, Missing] = field(default_factory=dict)
     stamps: Mapping[str, str] = field(default_factory=dict)
     party_fields: Mapping[Kind, tuple[PartyField, ...]] = field(default_factory=dict)
+    party_names: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
     everybody: bool = True
     notes: bool = True
     letters: bool = True

@@ -105,7 +105,7 @@ class Observer:
                 link = links.get(native)
                 if link is not None:
                     self._lifecycle(member, link, row)
-                    if kind is Kind.DEAL:
+                    if kind is Kind.DEAL or self._group.fields_of(kind):
                         examine.add(link.entity)
                 elif self._takes_part(member, kind, row):
                     free.add(Ref(connection, kind, native))

@@ -26,6 +26,7 @@ from crmkit.sync.state import State
 from crmkit.sync.store import Store
 
 BREAKER_LOOKS_AT = 20
+_NOWHERE = Ref("", Kind.COMPANY, "")
 _KEPT_ITS_OWN = "the CRM took the write, but kept its own value"
 
 
@@ -213,6 +214,7 @@ class Outcomes:
         bases, kept = self._bases(member, ready, outcome, shown or read)
         if op.act is Act.CREATE:
             bases = {**self._filled_in(sheet.entity(op.entity), member, op, shown or read), **bases}
+            bases |= self._of_party(member, op, ready, shown or read)
             sheet.link(
                 Link(
                     op.entity, op.connection, op.kind, outcome.ref.id, Status.LIVE, bases,
@@ -237,20 +239,21 @@ class Outcomes:
     ) -> tuple[dict[str, Base], dict[str, str]]:
         """The new agreements, and the fields that the CRM did not take, with the reason."""
         op, shown = ready.op, outcome.record
+        codec = member.codec_of(op.kind)
         bases: dict[str, Base] = {}
         kept: dict[str, str] = {}
         unwritten = {name.split(".")[0]: reason for name, reason in outcome.unwritten.items()}
         for one in op.fields:
-            if op.kind is not Kind.DEAL or one.field not in ready.entry.sent:
+            if one.field not in ready.entry.sent:
                 continue
             native = ready.entry.sent[one.field][0]
             if shown is not None:
-                native = member.codec.native(one.field, vars(shown))
+                native = codec.native(one.field, vars(shown))
             before = ready.entry.before.get(one.field)
-            values = member.codec.write_values(one.field, one.new, before)
+            values = codec.write_values(one.field, one.new, before)
             names = [] if isinstance(values, Unmapped) else [name.split(".")[0] for name in values]
             lost = next((unwritten[name] for name in names if name in unwritten), None)
-            wanted = one.exact is not None or member.codec.decode(one.field, native) == one.new
+            wanted = one.exact is not None or codec.decode(one.field, native) == one.new
             ignored = shown is not None and op.act is Act.UPDATE and native == before and not wanted
             if lost is None and not ignored:
                 bases[one.field] = Base(native, one.new)
@@ -258,7 +261,7 @@ class Outcomes:
             kept[one.field] = lost or _KEPT_ITS_OWN
             # Due whatever the hub says; without a record nobody knows what a new deal holds.
             if record is not None:
-                bases[one.field] = Base(member.codec.native(one.field, vars(record)), NOTHING)
+                bases[one.field] = Base(codec.native(one.field, vars(record)), NOTHING)
             elif op.act is Act.UPDATE:
                 bases[one.field] = Base(before, NOTHING)
         return bases, kept
@@ -277,6 +280,28 @@ class Outcomes:
             projected = member.codec.project(name, known.value) if known is not None else None
             stood = NOTHING if isinstance(projected, Unmapped) else projected
             found[name] = Base(member.codec.native(name, vars(record)), stood)
+        return found
+
+    def _of_party(self, member: Member, op: Op, ready: Ready, record: AnyRecord | None) -> dict[str, Base]:
+        """What a new company or person holds, where its fields are kept in step from now on."""
+        codec = member.parties.get(op.kind)
+        if codec is None:
+            return {}
+        values = ready.change.values
+        sent = vars(after_write(op, Written(op.id, Result.DONE, _NOWHERE), ready.change, {}, None, None))
+        held = {**values, **codec.holds(values)}
+        custom = {
+            name.removeprefix("custom."): one for name, one in held.items() if name.startswith("custom.")
+        }
+        left = {name: one for name, one in held.items() if not name.startswith("custom.")}
+        row = vars(record) if record is not None else {**sent, **left, "custom": custom}
+        found: dict[str, Base] = {}
+        for name in self._group.fields_of(op.kind):
+            if self._group.lacks(op.connection, name, op.kind):
+                continue
+            value = codec.decode(name, codec.native(name, sent))
+            stood = codec.project(name, value) if value is not None else None
+            found[name] = Base(codec.native(name, row), None if isinstance(stood, Unmapped) else stood)
         return found
 
     def _adopt(self, db: sa.Connection, op: Op, ref: Ref) -> bool:

@@ -151,11 +151,13 @@ class Planner:
         basis.conflicts = {(one.entity, one.field): one for one in self._hub.conflicts(basis.db, ids)}
         for id in ids:
             entity = entities.get(id)
-            if entity is None or entity.kind is not Kind.DEAL:
+            if entity is None or not self._group.fields_of(entity.kind):
                 continue
             basis.out.examined.add(id)
-            if entity.status is Status.LIVE:
+            if entity.status is Status.LIVE and entity.kind is Kind.DEAL:
                 self._one(basis, writes, merging, entity, links[id], rows, past)
+            elif entity.status is Status.LIVE:
+                self._party(basis, writes, merging, entity, links[id], past)
 
     def _one(
         self,
@@ -180,6 +182,30 @@ class Planner:
         writes.update(merged.entity, live, merged.due, label)
         missing = writes.create(merged.entity, links, live, label)
         if merged.again or missing:
+            basis.out.pending.add(entity.id)
+
+    def _party(
+        self,
+        basis: Basis,
+        writes: Writes,
+        merging: Merging,
+        entity: Entity,
+        links: Sequence[Link],
+        past: Mapping[tuple[str, str], Sequence[Past]],
+    ) -> None:
+        """Merge the fields of a company or person; who is missing is created by whoever needs them."""
+        rows = basis.linked_rows(links, entity.kind)
+        live = [
+            (link, rows[link.connection, link.native_id])
+            for link in links
+            if link.status is Status.LIVE and (link.connection, link.native_id) in rows
+        ]
+        if len(live) < 2:
+            return  # nothing to agree on yet
+        label = next((row["name"] for _, row in live if row["name"]), entity.id)
+        merged = merging.merge(entity, live, label, past)
+        writes.update(merged.entity, live, merged.due, label)
+        if merged.again:
             basis.out.pending.add(entity.id)
 
     # What waits although nothing changed

@@ -10,6 +10,7 @@ from typing import Any
 from crmkit.connectors.writing import Change
 from crmkit.mapping.custom import Plain, Unmapped
 from crmkit.mapping.fields import Codec, Directory
+from crmkit.mapping.parties import PartyCodec
 from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync.hub import Intent, JournalEntry
 from crmkit.sync.plan import FieldChange, Op
@@ -135,7 +136,7 @@ def _deal_values(
 
 
 def ready_update(
-    codec: Codec, op: Op, record: AnyRecord, read_at: datetime, run: Run, note: Note
+    codec: Codec | PartyCodec, op: Op, record: AnyRecord, read_at: datetime, run: Run, note: Note
 ) -> Ready | None:
     """What is still due of an update; `None` if the record holds nothing that the plan expected."""
     row = vars(record)
@@ -172,7 +173,9 @@ def ready_update(
     )  # fmt: skip
 
 
-def ready_delete(codec: Codec, op: Op, record: AnyRecord, read_at: datetime, run: Run) -> Ready | None:
+def ready_delete(
+    codec: Codec | PartyCodec, op: Op, record: AnyRecord, read_at: datetime, run: Run
+) -> Ready | None:
     """A delete; `None` if the record is not exactly what the plan expected."""
     if op.payload and getattr(record, "version", None) != op.payload["version"]:
         return None
@@ -182,7 +185,7 @@ def ready_delete(codec: Codec, op: Op, record: AnyRecord, read_at: datetime, run
     return Ready(op, _change(op, record, {}, read_at), run.entry(op, {}, natives, None), record, {})
 
 
-def _as_planned(codec: Codec, one: FieldChange, native: Plain) -> bool:
+def _as_planned(codec: Codec | PartyCodec, one: FieldChange, native: Plain) -> bool:
     """Whether a field still holds what the plan expected, or what means the same."""
     value = codec.decode(one.field, native)
     same = value == codec.decode(one.field, one.expected)

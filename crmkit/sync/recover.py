@@ -184,7 +184,7 @@ class Recoverer:
                 self._hub.set_pending(db, add=[entry.entity])
                 self.result.settling.append(entry)
                 self.result.landed[entry.id] = all(
-                    member.codec.native(name, vars(record)) == native
+                    member.codec_of(kind).native(name, vars(record)) == native
                     for name, (native, _) in entry.sent.items()
                 )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -146,8 +147,12 @@ def _prepare_folder(path: Path) -> None:
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+        return sa.create_engine(url, pool_pre_ping=True, json_deserializer=msgspec.json.decode)
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        json_deserializer=msgspec.json.decode,
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _settings(connection: object, _record: object) -> None:

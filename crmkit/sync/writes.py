@@ -60,21 +60,17 @@ class Writes:
             if not fields:
                 continue
             member = self._group.members[link.connection]
-            if Act.UPDATE not in member.writing(Kind.DEAL).acts:
-                self._basis.hold(
-                    "unwritable",
-                    link.connection,
-                    entity.id,
-                    label,
-                    None,
-                    "this CRM's deals cannot be updated",
-                )
+            if Act.UPDATE not in member.writing(entity.kind).acts:
+                reason = f"a {entity.kind} of this CRM cannot be updated"
+                self._basis.hold("unwritable", link.connection, entity.id, label, None, reason)
                 continue
-            fields = [*fields, *self._kept(entity, link, row, fields)]
-            parents = self._needs(link.connection, fields)
+            parents: tuple[str, ...] = ()
+            if entity.kind is Kind.DEAL:
+                fields = [*fields, *self._kept(entity, link, row, fields)]
+                parents = self._needs(link.connection, fields)
             self.add(
                 Op(
-                    "", link.connection, Kind.DEAL, Act.UPDATE, entity.id, link.native_id, None, label,
+                    "", link.connection, entity.kind, Act.UPDATE, entity.id, link.native_id, None, label,
                     row["url"], tuple(fields), parents=parents,
                 )
             )  # fmt: skip

@@ -696,17 +696,50 @@ class TestOtherKinds:
 
 
 class TestGet:
-    def test_deals_are_read_two_hundred_at_a_time(self, fake, connect):
-        fill(fake, 450)
-        refs = [Ref("us", Kind.DEAL, str(n)) for n in range(460)]
-        assert len(connect().get(refs)) == 450
-        assert fake.searches("/opportunities/search") == 3
+    def test_each_deal_is_read_once_by_its_own_address(self, fake, connect):
+        fill(fake, 30)
+        refs = [Ref("us", Kind.DEAL, str(n)) for n in range(33)]
+        found = connect().get([*refs, *refs])
+        assert [record.ref for record in found] == refs[:30]
+        assert [path for _, path, _ in fake.calls if path.startswith("/opportunities")].sort() == [
+            f"/opportunities/{ref.id}" for ref in refs
+        ].sort()
 
-    def test_a_record_that_the_search_does_not_show_yet_is_there(self, fake, connect):
+    @pytest.mark.parametrize("kind", [Kind.DEAL, Kind.COMPANY, Kind.CONTACT])
+    def test_what_the_search_still_shows_as_it_was_is_read_as_it_is(self, fake, connect, kind):
+        fake.add(kind, 1, name="after")
+        fake.trailing[1] = {"name": "before"}
+        assert [record.name for record in connect().get([Ref("us", kind, "1")])] == ["after"]
+
+    @pytest.mark.parametrize("kind", [Kind.DEAL, Kind.COMPANY, Kind.CONTACT])
+    def test_a_record_that_is_gone_costs_one_request_too(self, fake, connect, kind):
+        connector = connect()
+        told = connector.reading_budget(kind, 2).requests
+        assert connector.get([Ref("us", kind, str(n)) for n in range(2)]) == []
+        assert connector.context.usage.requests == told
+
+    def test_another_record_than_was_asked_for_is_not_taken_for_it(self, fake, connect):
+        fake.add_deal(1, NOW)["id"] = 2
+        with pytest.raises(BadAnswer):
+            connect().get([Ref("us", Kind.DEAL, "1")])
+
+    def test_without_fresh_reads_deals_are_read_two_hundred_at_a_time(self, fake, connect):
+        fill(fake, 450)
+        refs = [Ref("us", Kind.DEAL, str(n)) for n in range(450)]
+        connector = connect(fresh_reads=False)
+        told = connector.reading_budget(Kind.DEAL, 450).requests
+        assert len(connector.get(refs)) == 450
+        assert fake.searches("/opportunities/search") == 3
+        assert connector.context.usage.requests == told
+
+    def test_without_fresh_reads_what_the_search_does_not_show_is_read_by_its_address(self, fake, connect):
         fill(fake, 3)
         fake.unlisted.add(2)
-        refs = [Ref("us", Kind.DEAL, str(n)) for n in range(3)]
-        assert {record.ref for record in connect().get(refs)} == set(refs)
+        refs = [Ref("us", Kind.DEAL, str(n)) for n in range(4)]
+        assert [record.ref for record in connect(fresh_reads=False).get(refs)] == refs[:3]
+        assert [path for method, path, _ in fake.calls if re.search(r"/opportunities/\d", path)] == [
+            "/opportunities/2", "/opportunities/3",
+        ]  # fmt: skip
 
     def test_names_are_looked_up_once_for_several_gets(self, fake, connect):
         fill(fake, 3)

@@ -23,6 +23,8 @@ def budget(
     book: Book,
     bulk: Mapping[tuple[Kind, Act], bool],
     calls_per_minute: int,
+    *,
+    fresh_reads: bool,
 ) -> Budget:
     """Requests of the changes in one call of `write` for each kind and act.
 
@@ -35,7 +37,7 @@ def budget(
     requests = bulk_requests = 0
     for key, group in groups.items():
         whole, in_bulk = _sending(key, len(group), bulk.get(key))
-        requests += whole + in_bulk + _reading(group)
+        requests += whole + in_bulk + _reading(group, fresh_reads)
         bulk_requests += in_bulk
     requests += _lists({kind for kind, act in groups if act is not Act.DELETE}, book)
     seconds = max(requests * 60 / calls_per_minute, bulk_requests / BULK_PER_SECOND)
@@ -52,10 +54,14 @@ def _sending(key: tuple[Kind, Act], count: int, known: bool | None) -> tuple[int
     return count, int(tried and key[1] is not Act.DELETE)
 
 
-def _reading(group: Sequence[Change]) -> int:
-    """Records that are read first, 200 a request, and the links of deals, one by one."""
-    pages = -(-sum(map(reads_first, group)) // PER_PAGE)
-    return pages + sum(_links(change) for change in group)
+def _reading(group: Sequence[Change], fresh_reads: bool) -> int:
+    """Records that are read first, and the links of deals, one by one."""
+    return _by_id(sum(map(reads_first, group)), fresh_reads) + sum(_links(change) for change in group)
+
+
+def _by_id(records: int, fresh_reads: bool) -> int:
+    """One request a record, or 200 records a search; those that it does not show yet are not counted."""
+    return records if fresh_reads else -(-records // PER_PAGE)
 
 
 def _links(change: Change) -> int:
@@ -83,12 +89,12 @@ def priced(requests: int, calls_per_minute: int) -> Budget:
     return Budget(requests, requests * 60 / calls_per_minute, requests)
 
 
-def get(kind: Kind, records: int, *, known: bool) -> int:
-    """Requests of one `get`: 200 records a search, activities one by one."""
+def get(kind: Kind, records: int, *, known: bool, fresh_reads: bool) -> int:
+    """Requests of one `get`; activities cannot be searched by id."""
     if kind in (Kind.PIPELINE, Kind.OWNER):
         return whole_read(kind, records) if records else 0
     lists = 0 if known else _LISTS_OF.get(kind, 1)
-    return lists + (records if kind in ACTIVITY_TYPES else -(-records // PER_PAGE))
+    return lists + _by_id(records, fresh_reads or kind in ACTIVITY_TYPES)
 
 
 def whole_read(kind: Kind, records: int) -> int:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from crmkit.connectors import translate
 from crmkit.connectors.base import Context
 from crmkit.connectors.copper import records, walks
+from crmkit.connectors.copper.choices import chunks
 from crmkit.connectors.copper.dialect import BUCKET
 from crmkit.connectors.copper.values import Row
 from crmkit.connectors.http import Answer, Call, Http
-from crmkit.connectors.walk import Found, Segment
+from crmkit.connectors.walk import Found, Segment, walk
 from crmkit.connectors.windows import Room
 from crmkit.errors import BadAnswer, IncompleteRead, NotFound
 from crmkit.model import Company, Contact, Deal, Kind, Note, Record, Ref, StageChange, Tombstone
@@ -47,11 +48,20 @@ def call(method: str, path: str, *, label: str | None = None, json: Any = None) 
 
 
 class Wire:
-    """The calls that several reads share."""
+    """The calls that reads and writes share.
 
-    def __init__(self, context: Context, http: Http) -> None:
+    Args:
+        context: What the connection was opened with.
+        http: Sends calls.
+        in_flight: How many calls for single records run side by side.
+        fresh_reads: Whether records are read by their own addresses and never by a search.
+    """
+
+    def __init__(self, context: Context, http: Http, *, in_flight: int, fresh_reads: bool) -> None:
         self.context = context
         self.http = http
+        self.in_flight = in_flight
+        self.fresh_reads = fresh_reads
 
     def listed(self, path: str) -> tuple[list[Row], datetime]:
         """A small list, which comes whole, and the server's time."""
@@ -75,6 +85,55 @@ class Wire:
             if len(rows) == known:
                 raise IncompleteRead(f"{self.context.connection}: POST /users/search repeats its pages")
             number += 1
+
+    def current(self, kind: Kind, natives: Iterable[int]) -> dict[int, Row]:
+        """The rows of these records as they are now, by id; what does not exist is left out.
+
+        What is read here decides what is overwritten, and the search may trail behind writes
+        (inferred). Only without `fresh_reads` is it asked first, 200 records at a time.
+        Activities cannot be searched by id.
+        """
+        wanted = list(dict.fromkeys(natives))
+        found: dict[int, Row] = {}
+        if not self.fresh_reads and kind not in ACTIVITY_TYPES:
+            pages: list[Segment] = [{"ids": list(some)} for some in chunks(wanted, walks.PER_PAGE)]
+            searched = walk(
+                pages, lambda page: (self._searched(kind, page["ids"]), ()), in_flight=self.in_flight
+            )
+            found |= {row["id"]: row for rows, _ in searched for row in rows}
+        # Gone, or so new that the search does not show it yet: only its own address tells.
+        rest: list[Segment] = [{"id": native} for native in wanted if native not in found]
+        singles = walk(rest, lambda one: (self._record(kind, one["id"]), ()), in_flight=self.in_flight)
+        found |= {row["id"]: row for row, _ in singles if row is not None}
+        return {native: found[native] for native in wanted if native in found}
+
+    def _searched(self, kind: Kind, natives: Sequence[int]) -> list[Row]:
+        """The rows with these ids that the search shows, at most 200."""
+        body = {
+            "ids": list(natives),
+            "page_number": 1,
+            "page_size": walks.PER_PAGE,
+            "sort_by": "date_created",
+            "sort_direction": "asc",
+        }
+        return self.http.fetch(call("POST", SEARCHES[kind], json=body), rows_of)
+
+    def _record(self, kind: Kind, native: int) -> Row | None:
+        """The row at a record's own address; `None` if there is none, or a deleted one's stub."""
+        path = SEARCHES[kind].removesuffix("/search")
+        request = call("GET", f"{path}/{native}", label=f"GET {path}/{{id}}")
+
+        def read(answer: Answer) -> Row:
+            row = answer.mapping()
+            if row.get("id") != native:
+                raise BadAnswer("the answer is not the record that was asked for")
+            return row
+
+        try:
+            row = self.http.fetch(request, read)
+        except NotFound:
+            return None
+        return None if row.get("is_deleted") else row
 
 
 class Steps:
@@ -137,34 +196,6 @@ class Steps:
         return parent.get("type") in PARENTS[self.kind] and (
             self.deals is None or str(parent.get("id")) in self.deals
         )
-
-    def by_ids(self, natives: Sequence[int]) -> list[Row]:
-        """The rows with these ids that the search shows, at most 200; it may trail behind writes."""
-        body = {
-            "ids": list(natives),
-            "page_number": 1,
-            "page_size": walks.PER_PAGE,
-            "sort_by": "date_created",
-            "sort_direction": "asc",
-        }
-        return self.wire.http.fetch(call("POST", SEARCHES[self.kind], json=body), rows_of)
-
-    def by_id(self, native: int) -> Row | None:
-        """The row with this id, not through the search; `None` if it does not exist."""
-        path = SEARCHES[self.kind].removesuffix("/search")
-        request = call("GET", f"{path}/{native}", label=f"GET {path}/{{id}}")
-        try:
-            return self.wire.http.fetch(request, Answer.mapping)
-        except NotFound:
-            return None
-
-    def activity(self, native: str) -> Row | None:
-        """One activity, or `None` if it does not exist."""
-        request = call("GET", f"/activities/{native}", label="GET /activities/{id}")
-        try:
-            return self.wire.http.fetch(request, Answer.mapping)
-        except NotFound:
-            return None
 
 
 def rows_of(answer: Answer) -> list[Row]:

@@ -22,9 +22,8 @@ from crmkit.connectors.copper.dialect import PER_BULK
 from crmkit.connectors.copper.keys import Finder
 from crmkit.connectors.copper.records import ENTITIES
 from crmkit.connectors.copper.settling import Outcomes, write_call
-from crmkit.connectors.copper.steps import SEARCHES, Wire, call, rows_of
+from crmkit.connectors.copper.steps import Wire
 from crmkit.connectors.copper.values import Days, Row
-from crmkit.connectors.copper.walks import PER_PAGE
 from crmkit.connectors.http import Answer
 from crmkit.connectors.sending import Job, halves, outcomes, send, stops, unanswered
 from crmkit.connectors.writing import Act, Change, Result, Written
@@ -181,25 +180,7 @@ class Writer:
 
     def _current(self, kind: Kind, changes: Sequence[Change]) -> dict[int, Row]:
         natives = [int(change.ref.id) for change in changes if change.ref and change.ref.id.isdecimal()]
-        rows: dict[int, Row] = {}
-        for some in chunks(natives, PER_PAGE):
-            body = {
-                "ids": list(some),
-                "page_number": 1,
-                "page_size": PER_PAGE,
-                "sort_by": "date_created",
-                "sort_direction": "asc",
-            }
-            came = self.wire.http.fetch(call("POST", SEARCHES[kind], json=body), rows_of)
-            rows |= {row["id"]: row for row in came}
-        for native in natives:
-            if native not in rows:  # gone, or so new that the search does not show it yet
-                request = call("GET", f"/{PATHS[kind]}/{native}", label=f"GET /{PATHS[kind]}/{{id}}")
-                try:
-                    rows[native] = self.wire.http.fetch(request, Answer.mapping)
-                except NotFound:
-                    continue
-        return rows
+        return self.wire.current(kind, natives)
 
     # Sending.
 

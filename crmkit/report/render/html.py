@@ -34,7 +34,7 @@ def pipeline_html(
 ) -> str:
     """The pipeline report as a page, with an overview of the differences if they are given."""
     tables = {table.id: table for table in pipeline_tables(report, texts)}
-    return _render(
+    return render_page(
         "pipeline.html.j2",
         texts,
         limit,
@@ -59,7 +59,7 @@ def pipeline_html(
 def differences_html(found: Differences, texts: Texts = ENGLISH, *, limit: int = ROW_LIMIT) -> str:
     """The differences as a page, pair by pair."""
     tables = {table.id: table for table in difference_tables(found, texts)}
-    return _render(
+    return render_page(
         "differences.html.j2",
         texts,
         limit,
@@ -102,7 +102,7 @@ def _agreement(pair: PairDifferences, texts: Texts) -> charts.Chart:
     return charts.Chart(tuple(bars))
 
 
-def _render(template: str, texts: Texts, limit: int, values: Mapping[str, object]) -> str:
+def render_page(template: str, texts: Texts, limit: int, values: Mapping[str, object]) -> str:
     environment = _environment()
     style = environment.get_template("style.css").render()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

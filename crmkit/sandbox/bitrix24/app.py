@@ -26,7 +26,7 @@ from crmkit.sandbox.bitrix24.auth import (
 from crmkit.sandbox.bitrix24.batch import method_name, run_batch
 from crmkit.sandbox.bitrix24.methods import WRITES, run
 from crmkit.sandbox.bitrix24.php import parse_query
-from crmkit.sandbox.bitrix24.portal import UNSET, Answer, Failure, Portal
+from crmkit.sandbox.bitrix24.portal import UNSET, Answer, Caller, Failure, Portal
 from crmkit.sandbox.bitrix24.seed import bitrix24_seed
 from crmkit.sandbox.bitrix24.work import Work
 from crmkit.sandbox.faults import CallKind
@@ -192,6 +192,9 @@ class Bitrix24App(VendorApp):
                 self.tokens, {key: str(value) for key, value in request.path_params.items()}, params
             )
             params.pop("auth", None)
+            if caller.user_id not in self.world.users:  # the portal of a twin need not have a user 1
+                first = next(user.id for user in self.world.users.values() if user.active)
+                caller = Caller(first, caller.oauth)
             if method == "batch":
                 answer = run_batch(self.portal, self.work, params, caller, self.requests.note)
             else:

@@ -54,6 +54,8 @@ def _described(field: Field, kind: Kind) -> dict[str, Any]:
         described["statusType"] = directory
     if field.dynamic is not None:
         # The old calls title a custom field by its name and label it beside; both keys are always there.
+        if field.dynamic.extra.get("SETTINGS"):
+            described["settings"] = field.dynamic.extra["SETTINGS"]
         described |= {"listLabel": field.title, "formLabel": field.title, "filterLabel": field.title}
     described["title"] = field.title or field.legacy or field.name
     return described
@@ -122,7 +124,8 @@ def user_field_rows(portal: Portal, kind: Kind) -> list[dict[str, Any]]:
             "SHOW_IN_LIST": extra.get("SHOW_IN_LIST", "Y"),
             "EDIT_IN_LIST": extra.get("EDIT_IN_LIST", "Y"),
             "IS_SEARCHABLE": extra.get("IS_SEARCHABLE", "N"),
-            "SETTINGS": [],
+            # PHP writes an empty map as a list.
+            "SETTINGS": extra.get("SETTINGS") or [],
         }
         if field.dynamic is not None and field.dynamic.options:
             row["LIST"] = [

@@ -124,6 +124,8 @@ def _settings(said: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("SORT", "XML_ID"):
         if name in said:
             told[name] = str(said[name])
+    if isinstance(said.get("SETTINGS"), Mapping):
+        told["SETTINGS"] = dict(said["SETTINGS"])
     return told
 
 

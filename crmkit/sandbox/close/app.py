@@ -59,7 +59,8 @@ class CloseApp(VendorApp):
     default_lag_seconds = 2.0
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
-        finish_seed(world)
+        if not world.complete:
+            finish_seed(world)
         super().__init__(world, settings)
         max_skip = int(self.settings.extra.get("close_max_skip", 10_000))
         self.records = Records(world)

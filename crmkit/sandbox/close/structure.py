@@ -7,7 +7,7 @@ https://developer.close.com/api/resources/opportunity-statuses/create
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import AbstractContextManager
 from datetime import UTC
 from typing import Any
@@ -45,7 +45,7 @@ class Structure:
         body.finish()
         now = self.world.clock().astimezone(UTC)
         pipeline = Pipeline(
-            f"pipe_{opaque(self._rng, 22)}",
+            self._new_id("pipe_", 22, self.world.pipelines),
             str(name),
             len(self.world.pipelines),
             [self._stage(row["label"], row["type"], place) for place, row in enumerate(rows)],
@@ -167,4 +167,10 @@ class Structure:
         return place
 
     def _stage(self, label: str, kind: str, order: int) -> Stage:
-        return Stage(f"stat_{opaque(self._rng)}", label, order, _OUTCOMES[kind])
+        return Stage(self._new_id("stat_", 43, self.records.former), label, order, _OUTCOMES[kind])
+
+    def _new_id(self, prefix: str, length: int, taken: Container[str]) -> str:
+        made = prefix + opaque(self._rng, length)
+        while made in taken:
+            made = prefix + opaque(self._rng, length)
+        return made

@@ -124,7 +124,8 @@ class Activities:
     def _stage(self, visit: Visit | None) -> dict[str, Any] | None:
         if visit is None:
             return None
-        return {"id": int(visit.stage_id), "name": self.records.places[visit.stage_id][1].name}
+        place = self.records.places.get(visit.stage_id)  # a stage may have been deleted since
+        return {"id": int(visit.stage_id), "name": place[1].name if place else None}
 
     def _of(self, parent: tuple[Kind, str] | None) -> Sequence[Activity]:
         """The activities of one record or of all, from the index; a company has those of its people too."""

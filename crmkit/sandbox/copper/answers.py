@@ -17,7 +17,6 @@ from crmkit.sandbox.wire import Refusal, json_reply
 
 Body = Mapping[str, Any]
 TIME_ZONE = "America/Los_Angeles"
-_ZONE = ZoneInfo(TIME_ZONE)
 
 
 def failure(status: int, message: str) -> Response:
@@ -41,9 +40,9 @@ def seconds(moment: datetime | None) -> int | None:
 
 
 @lru_cache(maxsize=8192)
-def midnight(day: date) -> int:
+def midnight(day: date, zone: str) -> int:
     """A custom date: Unix seconds of midnight where the account is."""
-    return int(datetime.combine(day, time(), _ZONE).timestamp())
+    return int(datetime.combine(day, time(), ZoneInfo(zone)).timestamp())
 
 
 @lru_cache(maxsize=8192)

@@ -55,10 +55,13 @@ class CopperApp(VendorApp):
     default_lag_seconds = 2.0
 
     def __init__(self, world: World, settings: Settings | None = None) -> None:
-        finish_seed(world)
+        if not world.complete:
+            finish_seed(world)
         super().__init__(world, settings)
         extra = self.settings.extra
-        self.records = Records(world, day_first=bool(extra.get("copper_day_first")))
+        self.records = Records(
+            world, day_first=bool(extra.get("copper_day_first")), lists=extra.get("copper_lists")
+        )
         self.searches = Search(self.records, newer=bool(extra.get("copper_newer_filters")))
         self.activities = Activities(self.records)
         self.account = Account(self.records, extra)

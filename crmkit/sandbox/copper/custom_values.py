@@ -10,12 +10,10 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from crmkit.sandbox.copper.answers import TIME_ZONE
 from crmkit.sandbox.copper.seed import data_type_of
 from crmkit.sandbox.copper.validation import Form, decimal_of, id_of
 from crmkit.sandbox.rows import CustomField
 
-_ZONE = ZoneInfo(TIME_ZONE)
 _LONGEST_STRING = 255
 
 
@@ -23,7 +21,7 @@ class _Unfit(Exception):
     """A value that the definition does not allow."""
 
 
-def custom_values(form: Form, fields: Mapping[str, CustomField]) -> dict[str, Any]:
+def custom_values(form: Form, fields: Mapping[str, CustomField], zone: str) -> dict[str, Any]:
     """The values given, by `CustomField.key`; `None` clears one, and those not given stay (inferred)."""
     listed = form.body.get("custom_fields")
     if listed is None:
@@ -42,13 +40,13 @@ def custom_values(form: Form, fields: Mapping[str, CustomField]) -> dict[str, An
         if data_type_of(field) == "Connect":
             continue  # set by /related_links only
         try:
-            found[field.key] = _value(field, part.get("value"))
+            found[field.key] = _value(field, part.get("value"), zone)
         except _Unfit as unfit:
             form.wrong("custom_fields", f"{field.label} {unfit}")
     return found
 
 
-def _value(field: CustomField, value: Any) -> Any:
+def _value(field: CustomField, value: Any, zone: str) -> Any:
     data_type = data_type_of(field)
     if data_type == "MultiSelect":
         return _options(field, value if isinstance(value, list) else [] if value is None else [value]) or None
@@ -63,7 +61,7 @@ def _value(field: CustomField, value: Any) -> Any:
             raise _Unfit("is not true or false")
         return value
     if data_type == "Date":
-        return _day(value)
+        return _day(value, zone)
     number = decimal_of(value)
     if number is None:
         raise _Unfit("is not a number")
@@ -88,12 +86,12 @@ def _text(value: Any, most: int | None) -> str | None:
     return value or None  # an empty text reads back as null (inferred)
 
 
-def _day(value: Any) -> Any:
+def _day(value: Any, zone: str) -> Any:
     number = decimal_of(value)
     if number is None:
         raise _Unfit("is not a valid timestamp")
     try:
         # Only the day is kept, as the account's zone has it: midnight UTC there is the day before.
-        return datetime.fromtimestamp(int(number), _ZONE).date()
+        return datetime.fromtimestamp(int(number), ZoneInfo(zone)).date()
     except (OverflowError, OSError, ValueError):
         raise _Unfit("is not a valid timestamp") from None

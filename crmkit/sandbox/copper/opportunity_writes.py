@@ -57,7 +57,7 @@ def opportunity_fields(account: Account, before: Deal | None, body: Body) -> dic
     if "priority" in form:
         priority = form.one_of("priority", _PRIORITIES)
         custom["priority"] = None if priority == "None" else priority
-    custom |= custom_values(form, account.world.fields["deal"])
+    custom |= custom_values(form, account.world.fields["deal"], account.world.time_zone)
     form.check()
     return {**fields, "custom": custom}
 

@@ -134,7 +134,7 @@ def _read_name(before: Contact | None, form: Form, fields: dict[str, Any], custo
 
 def _common(account: Account, kind: Kind, before: Any, form: Form) -> tuple[dict[str, Any], dict[str, Any]]:
     fields: dict[str, Any] = {}
-    custom = custom_values(form, account.world.fields[kind])
+    custom = custom_values(form, account.world.fields[kind], account.world.time_zone)
     if "assignee_id" in form:
         fields["owner_id"] = assignee_of(account, before, form)
     if "tags" in form:

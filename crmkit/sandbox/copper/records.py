@@ -15,7 +15,13 @@ from typing import Any
 import msgspec
 
 from crmkit.sandbox.copper.answers import midnight, seconds, short_day
-from crmkit.sandbox.copper.seed import contact_types, customer_sources, data_type_of, loss_reasons
+from crmkit.sandbox.copper.seed import (
+    NamedList,
+    contact_types,
+    customer_sources,
+    data_type_of,
+    loss_reasons,
+)
 from crmkit.sandbox.rows import Change, Company, Contact, CustomField, Deal, Kind, Pipeline, Stage, User
 from crmkit.sandbox.world import World
 
@@ -33,14 +39,21 @@ class Records:
 
     Attributes:
         places: The pipeline and the stage behind each stage id.
+        loss_reasons, sources: Closed lists of the account; `lists` replaces those of the seed.
         day_first: Whether close dates are written `D/M/YYYY` instead of `M/D/YYYY`.
         elsewhere: Definitions of custom fields on nothing that the sandbox has, such as leads.
     """
 
-    def __init__(self, world: World, *, day_first: bool = False) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        day_first: bool = False,
+        lists: tuple[NamedList, NamedList] | None = None,
+    ) -> None:
         self.world, self.day_first = world, day_first
         self.elsewhere: dict[str, CustomField] = {}
-        self.loss_reasons, self.sources = loss_reasons(), customer_sources()
+        self.loss_reasons, self.sources = lists or (loss_reasons(), customer_sources())
         self.contact_types = contact_types()
         self.places: dict[str, tuple[Pipeline, Stage]] = {}
         self._seen: list[Any] = []
@@ -175,10 +188,11 @@ class Records:
         """Every definition that the kind has, set or not, as JSON: most are not set."""
         if not custom:
             return self._unset[kind]
+        zone = self.world.time_zone
         parts = [
             unset
             if (value := custom.get(key)) is None
-            else start + _encoder.encode(custom_value(field, value, computed)) + b"}"
+            else start + _encoder.encode(custom_value(field, value, zone, computed)) + b"}"
             for key, field, start, unset in self._definitions[kind]
         ]
         return msgspec.Raw(b"[%s]" % b",".join(parts))
@@ -395,10 +409,10 @@ def empty_value(field: CustomField) -> Any:
     return _EMPTY.get(data_type_of(field))
 
 
-def custom_value(field: CustomField, value: Any, computed: bool = False) -> Any:
-    """A custom value on the wire."""
+def custom_value(field: CustomField, value: Any, zone: str, computed: bool = False) -> Any:
+    """A custom value on the wire; days begin at midnight of the account's zone."""
     if isinstance(value, date):
-        return midnight(value)
+        return midnight(value, zone)
     data_type = data_type_of(field)
     if data_type in {"Dropdown", "MultiSelect"}:
         labels = {option.id: option.label for option in field.options} if computed else {}

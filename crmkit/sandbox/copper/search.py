@@ -153,7 +153,7 @@ class Search:
         data_type = data_type_of(found)
         if data_type in {"String", "Text", "URL", "Connect"}:
             raise invalid("Custom fields", f"{found.label} is not filterable")
-        return _custom_test(found, data_type, part)
+        return _custom_test(found, data_type, part, self.world.time_zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +237,10 @@ def _text(value: Any, read: Read) -> Test:
     return holds
 
 
-def _custom_test(found: CustomField, data_type: str, part: Body) -> Test:
+def _custom_test(found: CustomField, data_type: str, part: Body, zone: str) -> Test:
     def read(row: Any) -> Any:
         value = row.custom.get(found.key)
-        return None if value is None else custom_value(found, value)
+        return None if value is None else custom_value(found, value, zone)
 
     allow_empty = bool(part.get("allow_empty"))
     if data_type in {"Dropdown", "MultiSelect"}:
@@ -313,7 +313,9 @@ def _deals(records: Records, *, newer: bool) -> Searchable:
         **_STAMPS,
         "monetary_value": lambda deal: deal.amount,
         "interaction_count": lambda deal: len(deal.history) if deal.last_activity else 0,
-        "close_date": lambda deal: midnight(deal.expected_close) if deal.expected_close else None,
+        "close_date": lambda deal: (
+            midnight(deal.expected_close, world.time_zone) if deal.expected_close else None
+        ),
         "interaction_date": lambda deal: deal.last_activity,
         "stage_change_date": lambda deal: deal.stage_entered,
     }

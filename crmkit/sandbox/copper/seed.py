@@ -13,6 +13,7 @@ from crmkit.sandbox.vendor import VendorSeed
 from crmkit.sandbox.world import World
 
 ACCOUNT_ID = "100624"
+FIRST_REASON, FIRST_SOURCE = 308_806, 331_242
 _FIRST_IDS = {
     "user": 137_658,
     # Unique within a kind only: the same number is a company, a person and an opportunity.
@@ -106,6 +107,11 @@ class NamedList:
         for name in names:
             self.id_of(name)
 
+    def take(self, names: Mapping[str, str]) -> None:
+        """Add names with ids that they have already."""
+        self.ids |= {name: int(native) for native, name in names.items()}
+        self._next = max([self._next, *(number + 1 for number in self.ids.values())])
+
     def id_of(self, name: str | None) -> int | None:
         """The id of a name; an unknown one joins the list."""
         if not name:
@@ -122,12 +128,12 @@ class NamedList:
 
 def loss_reasons() -> NamedList:
     """Why deals are lost."""
-    return NamedList(308_806, LOST_REASONS)
+    return NamedList(FIRST_REASON, LOST_REASONS)
 
 
 def customer_sources() -> NamedList:
     """Where deals come from."""
-    return NamedList(331_242, SOURCES)
+    return NamedList(FIRST_SOURCE, SOURCES)
 
 
 def contact_types() -> NamedList:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from crmkit.sandbox import blueprint as plan
@@ -87,7 +86,7 @@ class Fitting(fitting.Fitting):
 
     def notes(self) -> Iterable[plan.Note]:
         """Each note once: a reader gives a note of several deals several times, as `<note>:<deal>`."""
-        return (replace(note) for note in self.blueprint.notes if ":" not in note.id)
+        return (note for note in self.blueprint.notes if ":" not in note.id)
 
     def note(self, note: plan.Note, base: dict[str, Any]) -> dict[str, Any]:
         """A note whose HTML stays as it is."""

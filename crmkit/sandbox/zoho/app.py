@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from crmkit.sandbox.app import VendorApp
+from crmkit.sandbox.clicks import Wanted
 from crmkit.sandbox.control import CONTROL_PREFIX
 from crmkit.sandbox.faults import CallKind
 from crmkit.sandbox.limits import Budget, Concurrency
@@ -241,6 +242,11 @@ class ZohoApp(VendorApp):
     def rate_limited(self, reason: str) -> Response:
         """The same answer whatever the cause, without a time to wait."""
         return error(429, "TOO_MANY_REQUESTS", {}, "too many requests. please try again after some time")
+
+    def click_stages(self, stages: Sequence[Wanted]) -> bool:
+        """Add values to the Stage picklist: pipelines are made of them."""
+        self.org.add_stages(stages)
+        return True
 
     def expire_tokens(self) -> None:
         """Make every access token worthless."""

@@ -17,6 +17,7 @@ from crmkit.sandbox.zoho.app import ZohoApp
 KEY_FIELD = "Crmkit_Key"
 ONLY_PIPELINE = "default"  # what readers call the one pipeline of an organisation without the feature
 _LONGEST_LINE = 255
+_LARGE = 10**9  # an integer field has nine digits
 _DATA_TYPES: Mapping[str, str] = {
     "number": "double",
     "money": "currency",
@@ -56,7 +57,7 @@ class Fitting(fitting.Fitting):
         self._forecasts = {
             deal.stage_id: deal.forecast_category for deal in blueprint.deals if deal.forecast_category
         }
-        self._whole = {kind: _whole_fields(blueprint, kind) for kind in fitting.KINDS}
+        self._whole = _whole_fields(blueprint)
 
     def extra(self) -> Mapping[str, Any]:
         """The zone as an offset, and which features are on."""
@@ -92,8 +93,8 @@ class Fitting(fitting.Fitting):
         type_ = _DATA_TYPES.get(field.type, "formula")
         if type_ == "text" and (field.max_length or 0) > _LONGEST_LINE:
             type_ = "textarea"
-        if type_ == "double" and field.id in self._whole[kind]:
-            type_ = "bigint" if kind in self._whole[kind][field.id] else "integer"
+        if type_ == "double" and field.id in self._whole:
+            type_ = "integer" if self._whole[field.id] < _LARGE else "bigint"
         made.options = tuple(Option(value, value) for value in field.options)
         made.extra = {
             "api_name": field.id,
@@ -172,16 +173,10 @@ class Fitting(fitting.Fitting):
         org.refresh()
 
 
-def _whole_fields(blueprint: plan.Blueprint, kind: plan.FieldKind) -> dict[str, set[str]]:
-    """The fields whose values are whole numbers, as a reader tells them; in it the kind if they are large."""
-    records: Any = {"deal": blueprint.deals, "company": blueprint.companies, "contact": blueprint.contacts}[
-        kind
-    ]
-    found: dict[str, set[str]] = {}
-    for record in records:
-        for field_id, value in record.custom.items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                large = found.setdefault(field_id, set())
-                if abs(value) >= 10**9:
-                    large.add(kind)
+def _whole_fields(blueprint: plan.Blueprint) -> dict[str, int]:
+    """The fields whose values are whole numbers, as a reader tells them, with the largest one."""
+    found: dict[str, int] = {}
+    for field_id, value in fitting.custom_values(blueprint):
+        if isinstance(value, int) and not isinstance(value, bool):
+            found[field_id] = max(found.get(field_id, 0), abs(value))
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from crmkit.sandbox.clicks import Wanted
 from crmkit.sandbox.rows import Company, Contact, Deal, Kind, Stage, User
 from crmkit.sandbox.wire import Settings
 from crmkit.sandbox.world import World
@@ -45,6 +46,23 @@ class Org:
             stage.id: stage for pipeline in self.world.pipelines.values() for stage in pipeline.stages
         }
         self._by_value = {actual_value(stage): stage for stage in self._stages.values()}
+
+    def add_stages(self, stages: Sequence[Wanted]) -> None:
+        """Add values to the Stage picklist that it does not have yet."""
+        self.refresh()
+        for one in stages:
+            if any((known.name, known.outcome) == (one.name, one.outcome) for known in self._stages.values()):
+                continue
+            place = max(int(known.extra.get("place", 0)) for known in self._stages.values()) + 1
+            taken = {actual_value(known) for known in self._stages.values()}
+            actual = one.name if one.name not in taken else f"{one.name} ({one.outcome})"
+            share = one.probability if one.probability is not None else float(one.outcome == "won")
+            made = Stage(
+                str(max(map(int, self._stages)) + 2), one.name, place, one.outcome, share,
+                {"actual_value": actual, "place": place},
+            )  # fmt: skip
+            self.spare_stages.append(made)
+            self.refresh()
 
     @property
     def multi_currency(self) -> bool:

@@ -1,0 +1,1 @@
+"""Rehearsals of a configured workspace: local twins of two CRMs, and the migration run on them."""
