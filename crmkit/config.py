@@ -36,8 +36,8 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crmkit.errors import ConfigError
-from crmkit.model import Outcome
 from crmkit.migration_settings import MigrationSettings
+from crmkit.model import Outcome
 from crmkit.sync_settings import SettingError, SyncSettings
 
 FILE_NAME = "crmkit.toml"

@@ -91,6 +91,7 @@ class WritableCopper:
             "/customer_sources": [{"id": 8, "name": "Fair"}],
         }
         self.hidden_from_search: set[int] = set()
+        self.trailing: dict[int, dict] = {}  # what the search still shows of a record
         self.tags_wrapped = False
         self.reverse_bulk = False
         self.on_write = lambda entity, row: None
@@ -251,6 +252,7 @@ class WritableCopper:
 
     def search(self, entity: str, body: dict) -> list[dict]:
         rows = [row for row in self.rows[entity].values() if row["id"] not in self.hidden_from_search]
+        rows = [{**row, **self.trailing.get(row["id"], {})} for row in rows]
         if "ids" in body:
             assert len(body["ids"]) <= 200
             rows = [row for row in rows if row["id"] in body["ids"]]
@@ -503,9 +505,16 @@ class TestTagsAndKeys:
         assert fake.rows["opportunities"][int(ref.id)]["tags"] == ["new", f"crmkit:{KEY}"]
         assert (done.record.tags, done.record.key) == (("new",), KEY)
 
-    def test_a_record_that_the_search_does_not_show_yet_is_read_by_its_id(self, fake, connect):
+    @pytest.mark.parametrize("fresh_reads", [True, False])
+    def test_a_record_that_the_search_does_not_show_yet_is_read_by_its_id(self, fake, connect, fresh_reads):
         native = stored(fake, Kind.DEAL, tags=["crmkit:new"])
         fake.hidden_from_search.add(native)
+        only(connect(fresh_reads=fresh_reads), update(native, tags=("a",)))
+        assert fake.rows["opportunities"][native]["tags"] == ["a", "crmkit:new"]
+
+    def test_a_marker_that_the_search_does_not_show_yet_is_kept(self, fake, connect):
+        native = stored(fake, Kind.DEAL, tags=["crmkit:new"])
+        fake.trailing[native] = {"tags": []}
         only(connect(), update(native, tags=("a",)))
         assert fake.rows["opportunities"][native]["tags"] == ["a", "crmkit:new"]
 
@@ -564,11 +573,31 @@ class TestCompaniesAndPeople:
             {"number": "1", "category": "mobile"}, {"number": "2", "category": "work"}
         ]  # fmt: skip
 
-    def test_what_must_be_read_first_is_read_two_hundred_at_a_time(self, fake, connect):
+    def test_what_must_be_read_first_is_read_once_by_its_own_address(self, fake, connect):
+        natives = [stored(fake, Kind.CONTACT) for _ in range(20)]
+        outcomes_of(connect(), [update(native, Kind.CONTACT, city="Rome") for native in natives])
+        read = [path for method, path, _ in fake.calls if method == "GET" and path.startswith("/people/")]
+        assert sorted(read) == [f"/people/{native}" for native in natives]
+        assert not any(path.endswith("search") for _, path, _ in fake.calls)
+
+    def test_without_fresh_reads_what_must_be_read_first_is_read_two_hundred_at_a_time(self, fake, connect):
         natives = [stored(fake, Kind.CONTACT) for _ in range(400)]
-        connector = connect()
+        connector = connect(fresh_reads=False)
         outcomes_of(connector, [update(native, Kind.CONTACT, city="Rome") for native in natives])
         assert sum(path == "/people/search" for _, path, _ in fake.calls) == 2
+        assert not any(method == "GET" and path.startswith("/people/") for method, path, _ in fake.calls)
+
+    def test_a_phone_that_the_search_does_not_show_yet_keeps_its_category(self, fake, connect):
+        native = stored(fake, Kind.CONTACT, phone_numbers=[{"number": "1", "category": "mobile"}])
+        fake.trailing[native] = {"phone_numbers": []}
+        only(connect(), update(native, Kind.CONTACT, phones=("1", "2")))
+        assert fake.rows["people"][native]["phone_numbers"][0] == {"number": "1", "category": "mobile"}
+
+    def test_a_street_that_the_search_does_not_show_yet_is_kept(self, fake, connect):
+        native = stored(fake, Kind.COMPANY, address={"street": "1 High St", "city": "Rome"})
+        fake.trailing[native] = {"address": None}
+        only(connect(), update(native, Kind.COMPANY, city="Milan"))
+        assert fake.rows["companies"][native]["address"] == {"street": "1 High St", "city": "Milan"}
 
     def test_a_person_whose_address_is_taken_exists(self, fake, connect):
         native = stored(fake, Kind.CONTACT, emails=[{"email": "a@x.test", "category": "work"}])
@@ -968,10 +997,11 @@ class TestPromises:
         assert budget.requests == connector.context.usage.requests == requests_
         assert budget.seconds == pytest.approx(seconds, abs=1)
 
-    def test_the_budget_counts_what_is_read_first_and_what_is_linked(self, fake, connect):
+    @pytest.mark.parametrize(("fresh_reads", "reads"), [(True, 3), (False, 1)])
+    def test_the_budget_counts_what_is_read_first_and_what_is_linked(self, fake, connect, fresh_reads, reads):
         natives = [stored(fake, Kind.DEAL) for _ in range(3)]
-        connector = connect()
+        connector = connect(fresh_reads=fresh_reads)
         changes = [update(native, tags=("a",), companies=("70", "71")) for native in natives]
         budget = connector.budget(changes)
         outcomes_of(connector, changes)
-        assert budget.requests == connector.context.usage.requests == 3 + 1 + 3 + 3 + 3
+        assert budget.requests == connector.context.usage.requests == 3 + reads + 3 + 3 + 3

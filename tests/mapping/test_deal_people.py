@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from crmkit.mapping.fields import Codec, Directory, Unmapped
+from crmkit.mapping.custom import Unmapped
+from crmkit.mapping.fields import Codec, Directory
 from crmkit.mapping.stages import DEFAULT_OUTLINE, StageMap
 from crmkit.model import Kind
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crmkit.mapping.fields import Codec, CustomField, Directory, Unmapped
+from crmkit.mapping.custom import CustomField, Unmapped
+from crmkit.mapping.fields import Codec, Directory
 from crmkit.mapping.stages import DEFAULT_OUTLINE, StageMap
 from crmkit.model import Kind, Outcome, Pipeline, Ref, Stage, ValuePeriod
 

@@ -10,8 +10,8 @@ import pytest
 from benchmarks.writes import CRMS, Rehearsal
 from crmkit.connectors.base import Connector
 from crmkit.connectors.writing import Act, Budget, Lookup
-from crmkit.sync.estimate import Cost, Part, costs, pull_cost, skeleton
 from crmkit.model import Kind, Ref
+from crmkit.sync.estimate import Cost, Part, costs, pull_cost, skeleton
 from crmkit.sync.plan import Op
 from crmkit.sync.run import SyncRun
 from tests.migration.strangers import Strangers

@@ -11,7 +11,7 @@ import pytest
 from crmkit.sync import apply
 from tests.sync.faulty import Behaviour
 from tests.sync.lab import Faults, Lab, ram_folder, template
-from tests.sync.test_machine import Serial
+from tests.sync.machine import Serial
 
 
 class Slow(Random):

@@ -19,10 +19,6 @@ from tests.sync.stores import SqliteFiles, template
 CRMS = ("hubspot", "zoho", "copper", "bitrix24", "close")
 PARTNER = {"hubspot": "zoho", "zoho": "hubspot", "copper": "close", "bitrix24": "hubspot", "close": "copper"}
 
-STALE = pytest.mark.xfail(
-    strict=True, reason="Copper's records are read again through its search, which trails"
-)
-
 
 class Labs:
     """Makes labs over sandbox CRMs: the named one is second, and a partner writes to it."""
@@ -124,7 +120,7 @@ def test_a_company_that_close_cannot_change_is_told_and_holds_nothing_else_up(la
     assert close.pick(0).amount == copper.pick(0).amount
 
 
-@pytest.mark.parametrize("crm", [one if one != "copper" else pytest.param(one, marks=STALE) for one in CRMS])
+@pytest.mark.parametrize("crm", CRMS)
 def test_an_edit_that_no_index_shows_yet_is_not_overwritten(lab_of: Labs, crm: str):
     lab = lab_of(crm, lagging=True, rule="hold")
     in_step(lab)
@@ -142,7 +138,6 @@ def test_an_edit_that_no_index_shows_yet_is_not_overwritten(lab_of: Labs, crm: s
     lab.check()
 
 
-@STALE
 def test_a_late_write_that_no_index_shows_when_its_wait_is_over_is_still_corrected(lab_of: Labs):
     lab = lab_of("copper", lagging=True, rule="hold")
     in_step(lab)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crmkit.mapping.fields import Unmapped
+from crmkit.mapping.custom import Unmapped
 from crmkit.sync.reconcile import (
     NOTHING,
     Base,

@@ -28,9 +28,17 @@ LISTS = {
     **{("bitrix24", act): 1 for act in ACTS},
 }
 # How the re-check reads: HubSpot 100 records a call, and two kinds of links for all, after
-# three lists; Zoho 50 by COQL, after four lists; Copper 200, after three; Bitrix24 2,500; Close
-# has no call that reads several, and needs its custom fields.
-RE_CHECK = {"hubspot": 3 + 2 + 3, "zoho": 5 + 4, "copper": 2 + 3, "bitrix24": 1, "close": DEALS + 1}
+# three lists; Zoho 50 by COQL, after four lists; Bitrix24 2,500; Close has no call that reads
+# several, and needs its custom fields; Copper's search, which reads 200, may trail behind, so that
+# it is asked only where the connection says so; both ways after three lists.
+RE_CHECK = {
+    "hubspot": 3 + 2 + 3,
+    "zoho": 5 + 4,
+    "copper": DEALS + 3,
+    "copper-batched": 2 + 3,
+    "bitrix24": 1,
+    "close": DEALS + 1,
+}
 # What the budget adds to the writes, as the connection may still have to read it. Zoho's lists
 # are read again every half a minute, so nobody knows how often.
 BUDGETED = {
