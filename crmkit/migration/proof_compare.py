@@ -129,7 +129,20 @@ class DealReasons:
             return Why("refused", background.sent.refused[name])
         if background.target is not None and self._is_due(name, projected, native, background):
             return Why("due")
-        return Why(UNEXPLAINED)
+        return self._as_it_was(name, mine, native, background) or Why(UNEXPLAINED)
+
+    def _as_it_was(self, name: str, mine: Any, native: Plain, background: Background) -> Why | None:
+        """What the target held before, or put in by itself when the deal was made; unchanged since."""
+        link = background.target
+        if link is None:
+            return None
+        base = link.bases.get(name)
+        unchanged = base is None or native == base.native
+        if not unchanged or name in (background.sent.last or ()):
+            return None
+        if not background.sent.created:
+            return Why("pre_existing")
+        return Why("put_in") if mine in (None, "", []) and base is not None else None
 
     def _moved(self, name: str, native: Plain, theirs: Any, pair: DealPair) -> Why | None:
         """An edit on either side since both agreed."""

@@ -29,6 +29,7 @@ EXPLANATIONS: Mapping[str, str] = {
     # Decisions
     "left_out": "left out by decision",
     "pre_existing": "was in the target before; the migration leaves it as it is",
+    "put_in": "empty in the source; the target puts in a value of its own",
     "filled_in": "empty in the source; the person got the company of their deal",
     "needs_another": "the record that needs it is not there, or holds something else",
     # What a plan holds back

@@ -219,4 +219,4 @@ def plant(box: Sandbox, source: str) -> dict[str, str]:
 
 def _someone(world: Any, company: str) -> tuple[str, ...]:
     mine = (row.id for row in world.contacts.values() if row.company_id == company)
-    return tuple([next(mine, next(iter(world.contacts)))])
+    return (next(mine, next(iter(world.contacts))),)
