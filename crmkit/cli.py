@@ -30,6 +30,7 @@ _LATE = {
     "migrate": "crmkit.commands.migrate:migrate",
     "plan": "crmkit.commands.sync:plan",
     "refused": "crmkit.commands.decide:refused",
+    "rehearse": "crmkit.commands.rehearse:rehearse",
     "report": "crmkit.commands.report:report",
     "resume": "crmkit.commands.sync:resume",
     "runs": "crmkit.commands.runs:runs",

@@ -94,18 +94,20 @@ class OpenMigration:
         """Make the pipelines, stages and fields that the target lacks, and look at it again."""
         run = self.run()
         with run.lease() as lease, run.numbered("migrate structure") as number:
-            built = Builder(self.migration, self.state, lease, self.session.clock, number).run()
+            clock = self.session.clock
+            built = Builder(self.migration, self.state, lease, clock, number, self.refresh).run()
         if built.made:
             self.refresh()
         return built
 
-    def refresh(self) -> None:
+    def refresh(self) -> Migration:
         """Read the target's pipelines again, and compile again."""
         target = self.connectors[self.settings.target]
         result = Pull(self.state, target, kinds=[Kind.PIPELINE]).run()
         if result.error is not None:
             raise result.error
         self.migration = compile_migration(self.settings, self.connectors, self.state)
+        return self.migration
 
     def as_planned(self) -> Migration:
         """The migration as it will be once pipelines, stages and fields are made; to look at."""

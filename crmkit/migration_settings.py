@@ -69,6 +69,10 @@ class MigrationSettings(_Table):
     in_flight_seconds: Annotated[float, Field(ge=110)] = 300.0
     plan_minutes: Annotated[float, Field(gt=0)] = 60.0
 
+    def options_of(self, native: str, label: str) -> Mapping[str, str]:
+        """What is decided about the options of a source field: label to label."""
+        return self.options.get(native, self.options.get(label, {}))
+
     @model_validator(mode="after")
     def _consistent(self) -> MigrationSettings:
         if self.source == self.target:

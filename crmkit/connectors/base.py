@@ -49,6 +49,8 @@ class Capabilities:
         side_effects_off: Whether a write can be kept from starting the CRM's own automations.
         closing_sets_close_date: Whether moving a deal to a won or lost stage replaces its
             expected close date, unless the same write gives one.
+        one_close_date: Whether the day a deal is expected to close and the time it was closed
+            are one field, so that writing one replaces the other.
         find_lag_seconds: How far `find` may trail behind writes.
         deal_names: Whether deals have a name of their own.
         deal_currencies: Whether each deal has its own currency.
@@ -68,6 +70,7 @@ class Capabilities:
     creatable_fields: Mapping[Kind, frozenset[str]] = field(default_factory=dict)
     side_effects_off: Support = Support.CANNOT
     closing_sets_close_date: bool = False
+    one_close_date: bool = False
     find_lag_seconds: float = 0.0
     deal_names: Support = Support.YES
     deal_currencies: Support = Support.YES

@@ -1,8 +1,9 @@
-"""Notes that one CRM keeps as HTML, as plain text for one that does not."""
+"""Notes between a CRM that keeps them as HTML and one that keeps plain text."""
 
 from __future__ import annotations
 
 import re
+from html import escape
 from html.parser import HTMLParser
 
 _BLOCKS = frozenset(
@@ -39,6 +40,11 @@ def plain_text(html: str) -> str:
     reader.close()
     lines = (_SPACES.sub(" ", line).strip() for line in "".join(reader.parts).split("\n"))
     return _LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+def html_text(text: str) -> str:
+    """Plain text as HTML: nothing in it becomes markup, and its lines stay lines."""
+    return "<p>" + "<br>".join(escape(line, quote=False) for line in text.split("\n")) + "</p>"
 
 
 class _Reader(HTMLParser):

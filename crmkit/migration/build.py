@@ -73,10 +73,20 @@ class Builder:
         lease: The migration's lease.
         clock: Where time comes from.
         run: Number of the run.
+        look: Reads what the target has now, and gives the migration that follows from it.
     """
 
-    def __init__(self, migration: Migration, state: State, lease: Lease, clock: Clock, run: int) -> None:
+    def __init__(
+        self,
+        migration: Migration,
+        state: State,
+        lease: Lease,
+        clock: Clock,
+        run: int,
+        look: Callable[[], Migration],
+    ) -> None:
         self._migration = migration
+        self._look = look
         self._state = state
         self._lease = lease
         self._clock = clock
@@ -97,8 +107,10 @@ class Builder:
         for line in structure.pipelines:
             if line.way is Way.CREATE:
                 self._make_pipeline(line)
-        for line in structure.pipelines:
-            added = [one for one in structure.stages if one.pipeline.ref == line.source.ref]
+        for line in {one.target.ref: one for one in structure.pipelines if one.target is not None}.values():
+            # Several pipelines of the source may go to one: it gets the new stages of all of them.
+            sources = {one.source.ref for one in structure.pipelines if one.target == line.target}
+            added = [one for one in structure.stages if one.pipeline.ref in sources]
             if line.way is Way.SAME and any(one.way is Way.CREATE for one in added):
                 self._add_stages(line, added)
         for one in (*structure.fields, *self._migration.stamp_fields):
@@ -123,6 +135,10 @@ class Builder:
             self._lease.guard(db)
             for one in entries:
                 self._hub.journal_end(db, one.id, Intent.DROPPED, self._clock.now(), reason="looked up again")
+        if any(one.kind is Kind.PIPELINE for one in entries):
+            # It may have landed after this run read the target, which can take longer than the wait.
+            self._migration = self._look()
+            self.built.checklist = checklist(self._migration)
 
     @property
     def _wait(self) -> timedelta:

@@ -15,6 +15,7 @@ from crmkit.connectors.base import Connector, Field
 from crmkit.connectors.writing import Act, Writing
 from crmkit.mapping.custom import CustomField
 from crmkit.mapping.parties import PARTY_FIELDS, PartyCodec
+from crmkit.migration.imagined import imagined
 from crmkit.migration.stages import common_id, direct_maps
 from crmkit.migration.structure import (
     FRESH,
@@ -149,6 +150,8 @@ def compile_migration(
     shown = structure if as_planned else _real(structure)
     if not as_planned:
         stamps = {name: place for name, place in stamps.items() if place is None or place.way is Way.SAME}
+    if as_planned:
+        connectors = {**connectors, settings.target: imagined(target)}
     group = _group(settings, connectors, state, shown, pipelines, able, known, stamps)
     return Migration(
         group,
@@ -322,7 +325,7 @@ def _with_moving(
         },
         party_fields={
             kind: tuple(
-                PartyField(_custom_field(place.source, place), _custom_field(place.target, place))
+                PartyField(_custom_field(place.source, place, settings), _custom_field(place.target, place))
                 for place in structure.fields
                 if place.kind is kind and place.target is not None and place.way in _PLACED
             )
@@ -355,7 +358,9 @@ def _party_codecs(
     found: dict[Kind, PartyCodec] = {}
     for kind in PARTY_FIELDS:
         custom = {
-            names[kind, one.source.id]: _custom_field(one.source if mine else one.target, one)
+            names[kind, one.source.id]: _custom_field(one.source, one, settings)
+            if mine
+            else _custom_field(one.target, one)
             for one in places
             if one.kind is kind and one.target is not None
         }
@@ -410,18 +415,16 @@ def _field_name(one: Field, taken: Collection[str]) -> str:
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
-def _custom_field(one: Field, place: FieldPlace) -> CustomField:
+def _custom_field(one: Field, place: FieldPlace, settings: MigrationSettings | None = None) -> CustomField:
     choice = place.target is not None and place.target.type in ("choice", "choices")
-    return CustomField(one.id, one.type, _labels(one), choice and one is place.target)
+    return CustomField(one.id, one.type, _labels(one, settings), choice and one is place.target)
 
 
 def _labels(one: Field, settings: MigrationSettings | None = None) -> dict[str, str]:
     """What records hold of a choice to the label of the option; the source's as decided."""
     if one.type not in ("choice", "choices"):
         return {}
-    decided: Mapping[str, str] = {}
-    if settings is not None:
-        decided = settings.options.get(one.id, settings.options.get(one.label, {}))
+    decided = settings.options_of(one.id, one.label) if settings is not None else {}
     # Some CRMs hold an option's id, some its label.
     both = {label: label for label in one.options.values()} | dict(one.options)
     return {held: decided.get(label, label) for held, label in both.items()}
@@ -443,7 +446,9 @@ def _stamps(
     writing = target.capabilities.writing.get(Kind.DEAL, Writing())
     found: dict[str, FieldPlace | None] = {}
     for name, label in _STAMPS.items():
-        if name in writing.create_fields | writing.fields:
+        # Where both are one field, the day that was expected is the one that is kept in step.
+        own = name != "closed_at" or not target.capabilities.one_close_date
+        if own and name in writing.create_fields | writing.fields:
             found[name] = None
             continue
         wanted = Field(name, label.format(crm=source.title), "time", custom=True)

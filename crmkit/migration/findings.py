@@ -78,11 +78,15 @@ _ADVICE: Mapping[str, str] = {
     "dropped": "The target has no place for it: map it onto a custom field.",
     "no_field": "Create the field in the target and name it in `custom`.",
     "cannot_hold": "Correct the values at the source, or leave the field out.",
-    "currency": "Add the currency in the target's settings, then run `crmkit doctor`.",
-    "owner": "Invite the person in the target, or say in `owners` who stands for them.",
-    "stage": "Map the stage with `crmkit stages suggest`, or create it in the target.",
-    "company": "Let companies be created (`parties = \"create\"`), or link them with `crmkit links`.",
-    "contacts": "Let contacts be created (`parties = \"create\"`), or link them with `crmkit links`.",
+    "currency": "Add the currency in the target's settings, or let deals go without: "
+    'missing = { amount = "without" }.',
+    "owner": "Invite the person in the target, say in `owners` who stands for them, or let records go "
+    'without: missing = { owner = "without" }.',
+    "stage": "Make the stage in the target, or name another one under `stages` of the migration.",
+    "company": "Give the deal a company at the source, or leave it there: "
+    'missing = { company = "leave_out" }.',
+    "contacts": "Give the deal a person at the source, or leave it there: "
+    'missing = { contacts = "leave_out" }.',
     "companies": "The first company is kept. Map the others onto a custom field if they matter.",
     "review": "Decide with `crmkit links review` whether they are the same.",
     "conflict": "Decide with `crmkit conflicts`.",

@@ -345,8 +345,6 @@ class _Check:
 
 
 def _rights(target: Target, found: Computed, lacking: Sequence[str], out: Findings) -> None:
-    if target.connector.context.read_only:
-        out.add("rights", Severity.STOPS, None, None, "this connection only reads")
     for one in lacking:
         out.add("rights", Severity.STOPS, None, None, one)
     wanted: dict[tuple[Kind, Act], int] = {}

@@ -7,6 +7,7 @@ told, and whatever depends on it waits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -157,6 +158,7 @@ def place_pipelines(
     pipelines: list[PipelinePlace] = []
     stages: list[StagePlace] = []
     taken: set[str] = set()
+    grown: dict[str, Pipeline] = {}  # of the target, with the stages that are new in them
     in_use = {pipeline for pipeline, _ in used}
     for pipeline in source:
         if pipeline.archived and pipeline.ref.id not in in_use:
@@ -170,20 +172,44 @@ def place_pipelines(
             stage for stage in pipeline.stages if not stage.archived or (pipeline.ref.id, stage.id) in used
         ]
         found = _pipeline(wanted, pipeline, target, taken)
+        decided = _stage_decisions(settings, pipeline)
         if found is None:
             way = Way.CREATE if able.pipelines else Way.BY_HAND
+            own = [stage for stage in kept if _other(decided, stage) is None]
             # Every pipeline that closes deals needs a stage for each outcome.
             planned = Pipeline(
-                ref=_fresh(pipeline), name=pipeline.name, order=pipeline.order, stages=_planned(kept, able)
+                ref=_fresh(pipeline), name=pipeline.name, order=pipeline.order, stages=_planned(own, able)
             )  # fmt: skip
             pipelines.append(PipelinePlace(pipeline, way, planned))
-            stages += [_in_planned(pipeline, stage, planned, way, able) for stage in kept]
+            stages += [_in_planned(pipeline, stage, planned, way, decided, able) for stage in kept]
             continue
-        taken.add(found.ref.id)
-        places = [_stage(pipeline, stage, found, settings, able) for stage in kept]
-        pipelines.append(PipelinePlace(pipeline, Way.SAME, _extended(found, places)))
+        if wanted is None or _same(found.name, pipeline.name):
+            taken.add(found.ref.id)
+        found = grown.get(found.ref.id, found)
+        places = [_stage(pipeline, stage, found, decided, able) for stage in kept]
+        grown[found.ref.id] = _extended(found, places)
+        pipelines.append(PipelinePlace(pipeline, Way.SAME, found))
         stages += places
-    return pipelines, stages
+    # Several may go to one, each with new stages: all of them see the whole of it.
+    return [
+        replace(one, target=grown.get(one.target.ref.id, one.target)) if one.target is not None else one
+        for one in pipelines
+    ], stages
+
+
+def _stage_decisions(settings: MigrationSettings, pipeline: Pipeline) -> Mapping[str, str]:
+    decided = next(
+        (stages for name, stages in settings.stages.items() if name in (pipeline.ref.id, pipeline.name)), {}
+    )
+    known = [(stage.id, stage.name) for stage in pipeline.stages]
+    _check_names(decided, known, f"stages.{pipeline.name}", "source")
+    return decided
+
+
+def _other(decided: Mapping[str, str], stage: Stage) -> str | None:
+    """The stage that a stage goes to by decision, if that is not one of its own name."""
+    wanted = _decided(decided, stage.id, stage.name)
+    return None if wanted == stage.name else wanted
 
 
 def _planned(kept: Sequence[Stage], able: Abilities) -> tuple[Stage, ...]:
@@ -200,9 +226,31 @@ def _planned(kept: Sequence[Stage], able: Abilities) -> tuple[Stage, ...]:
     return tuple(stage.model_copy(update={"order": order}) for order, stage in enumerate(stages))
 
 
-def _in_planned(pipeline: Pipeline, stage: Stage, planned: Pipeline, way: Way, able: Abilities) -> StagePlace:
+def _in_planned(
+    pipeline: Pipeline,
+    stage: Stage,
+    planned: Pipeline,
+    way: Way,
+    decided: Mapping[str, str],
+    able: Abilities,
+) -> StagePlace:
+    wanted = _other(decided, stage)
+    if wanted is not None:
+        found = _suits(pipeline, stage, _named_stage(stage, wanted, planned), able)
+        return replace(found, way=way) if found.target is not None else found
     own = next((one for one in planned.stages if one.id == f"{FRESH}{stage.id}"), None)
     return StagePlace(pipeline, stage, way, own) if own is not None else _beside(pipeline, stage, planned)
+
+
+def _named_stage(stage: Stage, wanted: str, target: Pipeline) -> Stage:
+    live = live_stages(target)
+    for one in live:
+        if wanted in (one.id, one.name):
+            return one
+    raise ConfigError(
+        f"{stage.name!r} shall go to {wanted!r}, which the pipeline {target.name!r} does not have",
+        hint=f"It has {', '.join(repr(one.name) for one in live)}.",
+    )
 
 
 def _beside(pipeline: Pipeline, stage: Stage, target: Pipeline) -> StagePlace:
@@ -232,26 +280,25 @@ def _pipeline(
 
 
 def _stage(
-    pipeline: Pipeline, stage: Stage, target: Pipeline, settings: MigrationSettings, able: Abilities
+    pipeline: Pipeline, stage: Stage, target: Pipeline, decided: Mapping[str, str], able: Abilities
 ) -> StagePlace:
-    decided = next(
-        (stages for name, stages in settings.stages.items() if name in (pipeline.ref.id, pipeline.name)), {}
-    )
     wanted = _decided(decided, stage.id, stage.name)
-    live = live_stages(target)
     if wanted is not None:
-        for one in live:
-            if wanted in (one.id, one.name):
-                return _suits(pipeline, stage, one, able)
-        raise ConfigError(
-            f"{stage.name!r} shall go to {wanted!r}, which the pipeline {target.name!r} does not have",
-            hint=f"It has {', '.join(repr(one.name) for one in live)}.",
-        )
+        return _suits(pipeline, stage, _named_stage(stage, wanted, target), able)
+    live = live_stages(target)
     if able.target_apart and stage.outcome is not Outcome.OPEN:
         return _beside(pipeline, stage, target)
-    named = [one for one in live if _same(one.name, stage.name) and one.outcome is stage.outcome]
+    # A stage that was made under `told_apart` by an earlier run is the one that was meant.
+    told_apart = f"{stage.name.strip()} ({stage.outcome})"
+    named = [
+        one
+        for name in (stage.name, told_apart)
+        for one in live
+        if _same(one.name, name) and one.outcome is stage.outcome
+    ]
     if named:
-        return StagePlace(pipeline, stage, Way.SAME, named[0])
+        reason = "made for another pipeline" if named[0].id.startswith(FRESH) else ""
+        return StagePlace(pipeline, stage, Way.SAME, named[0], reason)
     closing = [one for one in live if one.outcome is stage.outcome]
     if stage.outcome is not Outcome.OPEN and len(closing) == 1 and _only(pipeline, stage):
         # One won stage on either side is the same one, whatever it is called.
@@ -260,7 +307,7 @@ def _stage(
     new = _new_stage(stage)
     if any(_same(one.name, stage.name) for one in live):
         # The same name with another outcome: two stages that nobody could tell apart.
-        new = new.model_copy(update={"name": f"{stage.name.strip()} ({stage.outcome})"})
+        new = new.model_copy(update={"name": told_apart})
     return StagePlace(pipeline, stage, way, new)
 
 
@@ -349,7 +396,8 @@ def place_fields(
     decided: Mapping[str, str] = getattr(settings.fields, kind.value)
     own = [one for one in source if one.custom]
     _check_names(decided, [(one.id, one.label) for one in own], f"fields.{kind}", "source")
-    free = [one for one in target if one.custom and not one.read_only]
+    named = _named_fields(kind, own, target, decided)
+    free = [one for one in target if one.custom and not one.read_only and one not in named.values()]
     labels = {one.label.strip().casefold() for one in target}
     found: list[FieldPlace] = []
     for one in own:
@@ -362,10 +410,10 @@ def place_fields(
             found.append(FieldPlace(kind, one, Way.SKIP, None, "no record fills it"))
         elif wanted == NOTE:
             found.append(FieldPlace(kind, one, Way.NOTE, None, "by decision"))
-        elif wanted is not None:
-            found.append(FieldPlace(kind, one, *_named_field(kind, wanted, target)))
+        elif one.id in named:
+            found.append(FieldPlace(kind, one, Way.SAME, named[one.id]))
         else:
-            place = _place_field(kind, one, free, able)
+            place = _place_field(kind, one, free, able, settings.options_of(one.id, one.label))
             if place.way is Way.SAME and place.target is not None:
                 free.remove(place.target)
             elif place.way is Way.CREATE and place.target is not None:
@@ -373,6 +421,30 @@ def place_fields(
                 labels.add(label.casefold())
                 place = replace(place, target=replace(place.target, label=label))
             found.append(place)
+    return found
+
+
+def _named_fields(
+    kind: Kind, own: Sequence[Field], target: Sequence[Field], decided: Mapping[str, str]
+) -> dict[str, Field]:
+    """The target's field by source id, as far as that is decided."""
+    found: dict[str, Field] = {}
+    labels: dict[str, str] = {}
+    for one in own:
+        wanted = _decided(decided, one.id, one.label)
+        if wanted == NOTE and kind is not Kind.DEAL:
+            raise ConfigError(
+                f"fields.{kind}: {one.label!r} cannot be told in a note: only deals get one",
+                hint=f"Name a {kind} field of the target, or `{SKIP}`.",
+            )
+        if wanted in (None, SKIP, NOTE):
+            continue
+        field = _named_field(kind, wanted, target)
+        if field.id in labels:
+            raise ConfigError(
+                f"fields.{kind}: {labels[field.id]!r} and {one.label!r} both go to {field.label!r}"
+            )
+        found[one.id], labels[field.id] = field, one.label
     return found
 
 
@@ -388,25 +460,30 @@ def _is_ours(one: Field) -> bool:
     return one.label.casefold().startswith("crmkit") or one.id.casefold().startswith("crmkit")
 
 
-def _named_field(kind: Kind, wanted: str, target: Sequence[Field]) -> tuple[Way, Field]:
+def _named_field(kind: Kind, wanted: str, target: Sequence[Field]) -> Field:
     for one in target:
         if wanted in (one.id, one.label):
-            return Way.SAME, one
+            return one
     raise ConfigError(
         f"the target has no {kind} field {wanted!r}",
         hint=f"It has {', '.join(repr(one.label) for one in target if one.custom)}.",
     )
 
 
-def _place_field(kind: Kind, one: Field, free: Sequence[Field], able: Abilities) -> FieldPlace:
+def _place_field(
+    kind: Kind, one: Field, free: Sequence[Field], able: Abilities, decided: Mapping[str, str]
+) -> FieldPlace:
     stand_ins = _STAND_INS.get(one.type, ("text",))
-    for each in free:
-        if _same(each.label, one.label) and each.type in stand_ins and _has_options(each, one):
-            return FieldPlace(kind, one, Way.SAME, each)
+    options = _options(one, decided)
+    # One that an earlier run had to number comes last.
+    for is_its in (_same, _is_numbered):
+        for type_ in stand_ins:
+            for each in free:
+                if each.type == type_ and is_its(each.label, one.label) and _has_options(each, one, options):
+                    return FieldPlace(kind, one, Way.SAME, each)
     creatable = able.fields.get(kind, frozenset())
     for type_ in stand_ins:
         if type_ in creatable:
-            options = dict(one.options)
             if type_ == "choice" and one.type == "boolean":
                 options = {"Yes": "Yes", "No": "No"}
             wanted = Field(
@@ -420,12 +497,26 @@ def _place_field(kind: Kind, one: Field, free: Sequence[Field], able: Abilities)
     return FieldPlace(kind, one, Way.BY_HAND, None, f"create a {one.type} field {one.label!r}")
 
 
-def _has_options(target: Field, source: Field) -> bool:
+def _options(one: Field, decided: Mapping[str, str]) -> dict[str, str]:
+    """The options that the target needs, each label once: those of the source, as decided."""
+    native_of: dict[str, str] = {}
+    for native, label in one.options.items():
+        native_of.setdefault(decided.get(label, label), native)
+    return {native: label for label, native in native_of.items()}
+
+
+def _has_options(target: Field, source: Field, options: Mapping[str, str]) -> bool:
     """Whether a choice of the target offers every option of the source's."""
     if target.type not in ("choice", "choices") or source.type not in ("choice", "choices"):
         return True
     offered = {label.casefold() for label in target.options.values()}
-    return all(label.casefold() in offered for label in source.options.values())
+    return all(label.casefold() in offered for label in options.values())
+
+
+def _is_numbered(one: str, label: str) -> bool:
+    """Whether a label is another one with the number that `_new_label` adds."""
+    found = re.fullmatch(r"(.*) \(\d+\)", one.strip(), re.DOTALL)
+    return found is not None and _same(found[1], label)
 
 
 # Owners

@@ -102,23 +102,7 @@ class _Masked:
     def custom(self, kind: plan.FieldKind, custom: Mapping[str, plan.Value]) -> dict[str, plan.Value]:
         """Custom values: texts are masked, whatever the type of their field."""
         fields = self.fields.get(kind, {})
-        return {name: self._value(fields.get(name), value) for name, value in custom.items()}
-
-    def _value(self, field: plan.Field | None, value: plan.Value) -> plan.Value:
-        if isinstance(value, tuple):
-            return tuple(str(self._value(field, one)) for one in value)
-        if not isinstance(value, str):
-            return value
-        if field is None or field.type in _TEXTS:
-            return self.mask.html(value)
-        if field.type in {"choice", "choices"}:
-            # Some CRMs give the id of an option, others its label.
-            return (
-                value if value in field.options or value in field.options.values() else self.mask.text(value)
-            )
-        if field.type in {"owner", "link"}:
-            return value if _is_id(value) else self.mask.text(value)
-        return self.mask.money(value)
+        return {name: masked_value(self.mask, fields.get(name), value) for name, value in custom.items()}
 
     def _choice(self, text: str | None) -> str | None:
         return text if text is None or text in self.listed else self.mask.text(text)
@@ -139,6 +123,22 @@ class _Masked:
             "country": _maybe(self.mask.place, party.country),
             "postcode": _maybe(self.mask.name, party.postcode),
         }
+
+
+def masked_value(mask: Masking, field: plan.Field | None, value: plan.Value) -> plan.Value:
+    """A custom value, masked if it is a text that no list offers; `None`: nobody knows its field."""
+    if isinstance(value, tuple):
+        return tuple(str(masked_value(mask, field, one)) for one in value)
+    if not isinstance(value, str):
+        return value
+    if field is None or field.type in _TEXTS:
+        return mask.html(value)
+    if field.type in {"choice", "choices"}:
+        # Some CRMs give the id of an option, others its label.
+        return value if value in field.options or value in field.options.values() else mask.text(value)
+    if field.type in {"owner", "link"}:
+        return value if _is_id(value) else mask.text(value)
+    return mask.money(value)
 
 
 def _is_id(text: str) -> bool:

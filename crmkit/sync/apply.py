@@ -142,6 +142,7 @@ class Applier:
         with self._state.write() as db:
             self._lease.guard(db)
             self._group.hub.journal_add(db, [one.entry for one in ready], self._lease.epoch)
+        self._lease.ensure()
         waiting = {one.change.id: one for one in ready}
         try:
             for outcomes in member.connector.write([one.change for one in ready]):

@@ -26,6 +26,8 @@ from crmkit.sync.state import State
 
 TIME_TO_LIVE = timedelta(seconds=180)
 RENEW_EVERY_SECONDS = 60.0
+REQUEST_TAKES = timedelta(seconds=90)
+"""The longest that a request may take, and a margin: who has less of the lease left looks first."""
 
 
 class Lease:
@@ -37,6 +39,7 @@ class Lease:
         self.epoch = epoch
         self._state = state
         self._now = now
+        self._until = now() + TIME_TO_LIVE
 
     def guard(self, connection: sa.Connection) -> None:
         """Extend the lease inside a transaction, which must fail if it was lost.
@@ -44,14 +47,24 @@ class Lease:
         Raises:
             Busy: Somebody else took the lease over; the transaction is rolled back.
         """
-        row = schema.leases.c
+        row, until = schema.leases.c, self._now() + TIME_TO_LIVE
         changed = connection.execute(
             schema.leases.update()
             .where(row.name == self.name, row.epoch == self.epoch, row.owner == self.owner)
-            .values(expires_at=self._now() + TIME_TO_LIVE)
+            .values(expires_at=until)
         )
         if changed.rowcount != 1:
             raise Busy(f"the lease {self.name} was taken over by another run; this one stops")
+        self._until = until
+
+    def ensure(self) -> None:
+        """Make sure, right before a request, that the lease outlives it: this machine may have slept.
+
+        Raises:
+            Busy: Somebody else took the lease over.
+        """
+        if self._until - self._now() < REQUEST_TAKES:
+            self.renew()
 
     def renew(self) -> None:
         """Extend the lease while nothing is being written."""

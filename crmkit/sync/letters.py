@@ -49,10 +49,10 @@ def letter(
     return "\n".join(lines)
 
 
-def signed(text: str, author: str | None, at: datetime | None) -> str:
-    """A note's text with who wrote it and when, for a CRM that puts in its own."""
+def signature(author: str | None, at: datetime | None) -> str:
+    """The line above a note that tells who wrote it and when, for a CRM that puts in its own; may be empty."""
     head = ", ".join(part for part in (author, moment(at) if at is not None else None) if part)
-    return f"{head}:\n{text}" if head else text
+    return f"{head}:\n" if head else ""
 
 
 def moment(at: datetime) -> str:

@@ -204,8 +204,7 @@ class Matcher:
             for ref in fresh:
                 self.result.held[ref] = "belongs to several records that are linked apart"
             return
-        order = list(self._group.members)
-        first = min(members, key=lambda ref: (order.index(ref.connection), ref.id))
+        first = min(members, key=lambda ref: (self._group.setting.rank(ref.connection), ref.id))
         entity = entities.pop() if entities else self._group.entity_id(first.connection, kind, first.id)
         if entity not in self._entities:
             self.result.entities[entity] = Entity(entity, kind)

@@ -15,13 +15,13 @@ import sqlalchemy as sa
 
 from crmkit.connectors.writing import Act
 from crmkit.mapping.custom import Unmapped
-from crmkit.mapping.richtext import plain_text
+from crmkit.mapping.richtext import html_text, plain_text
 from crmkit.model import Kind, Ref
 from crmkit.sync import schema, tables
 from crmkit.sync.basis import Basis
 from crmkit.sync.group import Member
 from crmkit.sync.hub import Status
-from crmkit.sync.letters import Past, letter, plain_words, signed
+from crmkit.sync.letters import Past, letter, plain_words, signature
 from crmkit.sync.moving import Moving
 from crmkit.sync.plan import Op
 from crmkit.sync.shown import shown
@@ -145,15 +145,23 @@ class Notes:
         """Text, time and author of a note, as the target can keep them."""
         able = self._target.writing(Kind.NOTE)
         fields = able.fields | able.create_fields
-        text = row["text"]
-        source = self._group.members[self._moving.source].connector.capabilities
-        target = self._target.connector.capabilities
-        if source.notes_are_html and not target.notes_are_html:
-            text = plain_text(text)
         author = self._author(row["author_id"]) if "author_id" in fields else None
         at = row["at"] if "at" in fields else None
         name = self._owner_name(row["author_id"]) if author is None else None
-        return signed(text, name, row["at"] if at is None else None), at, author
+        return self._put(row["text"], signature(name, row["at"] if at is None else None)), at, author
+
+    def _put(self, text: str, head: str) -> str:
+        """A note's text as the target keeps notes, under a line about who wrote it and when."""
+        is_html = self._group.members[self._moving.source].connector.capabilities.notes_are_html
+        if not self._is_html:
+            return head + (plain_text(text) if is_html else text)
+        if is_html:
+            return (html_text(head.strip()) if head else "") + text
+        return html_text(head + text)
+
+    @property
+    def _is_html(self) -> bool:
+        return self._target.connector.capabilities.notes_are_html
 
     def _author(self, native: str | None) -> str | None:
         """The target's user of the same address."""
@@ -201,7 +209,8 @@ class Notes:
         address = source.codec.decode("owner", row["owner_id"])
         known = isinstance(address, str) and address in self._target.codec.assignable
         owner = None if known else self._owner_name(row["owner_id"])
-        return letter(source.connector.title or source.crm, row, past, self._untold(entity, row), owner)
+        text = letter(source.connector.title or source.crm, row, past, self._untold(entity, row), owner)
+        return html_text(text) if self._is_html else text
 
     def _untold(self, entity: str, row: Mapping[str, Any]) -> list[tuple[str, str]]:
         """What the target has no place for: fields that it cannot express, and custom fields without one."""
@@ -285,7 +294,7 @@ class Notes:
         self._out.pending.add(entity)
         able = self._target.writing(Kind.NOTE)
         where = "deal_id" if place.deal else "company_id"
-        label = text.partition("\n")[0][:80]
+        label = (plain_text(text[:400]) if self._is_html else text).partition("\n")[0][:80]
         if Act.CREATE not in able.acts or where not in able.fields | able.create_fields:
             reason = "this CRM takes no notes" if Act.CREATE not in able.acts else "takes notes of deals only"
             self._basis.hold("unwritable", self._target.connection, entity, label, None, reason)

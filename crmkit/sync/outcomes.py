@@ -17,6 +17,7 @@ from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync.group import Group, Member
 from crmkit.sync.hub import CREATED, DELETED, UNDONE, Entity, Intent, Link, Refusal, Status
 from crmkit.sync.lease import Lease
+from crmkit.sync.model_fields import deal_field
 from crmkit.sync.plan import Op, payload_digest
 from crmkit.sync.ready import Ready
 from crmkit.sync.reconcile import NOTHING, Base
@@ -37,7 +38,8 @@ class Tally:
     Attributes:
         total: How many are planned.
         counts: By outcome: created, updated, deleted, adopted, agreed, stale, refused,
-            unknown, unsent, blocked.
+            unknown, unsent, blocked. Beside these, kept: how many of the created and updated were
+            written but for some fields, which the CRM left as they were.
         moved: Entities whose record changed between plan and write, so that something is still due.
         notes: What a person should know, one line each.
         error: What ended this member's part early.
@@ -54,7 +56,7 @@ class Tally:
     @property
     def done(self) -> int:
         """How many have an outcome."""
-        return sum(self.counts.values())
+        return sum(self.counts.values()) - self.counts["kept"]
 
 
 class Outcomes:
@@ -84,14 +86,18 @@ class Outcomes:
         read = self._read_back(member, outcomes)
         tally = self.tallies[member.connection]
         names: list[str] = []
+        kept: list[tuple[Op, Mapping[str, str]]] = []
         if not outcomes:
             return
         with self._state.write() as db:
             self._lease.guard(db)
             sheet = self._sheet(db, member, [ready.op for ready, _ in outcomes])
             for ready, outcome in outcomes:
-                names.append(self._store(sheet, member, ready, outcome, read.get(outcome.id)))
+                names.append(self._store(sheet, member, ready, outcome, read.get(outcome.id), kept))
             sheet.flush(self._clock.now())
+        for op, reasons in kept:
+            tally.counts["kept"] += 1
+            tally.notes += [f"{op.label}: {name} was not written: {why}" for name, why in reasons.items()]
         for (ready, _), name in zip(outcomes, names, strict=True):
             tally.counts[name] += 1
             tally.recent.append(name in ("unknown", "unsent"))
@@ -165,9 +171,15 @@ class Outcomes:
         return {unseen[record.ref]: record for record in records if record.ref in unseen}
 
     def _store(
-        self, sheet: Sheet, member: Member, ready: Ready, outcome: Written, read: AnyRecord | None
+        self,
+        sheet: Sheet,
+        member: Member,
+        ready: Ready,
+        outcome: Written,
+        read: AnyRecord | None,
+        kept: list[tuple[Op, Mapping[str, str]]],
     ) -> str:
-        """Store one outcome; its name."""
+        """Store one outcome; its name. Fields that were not written although the rest was go to `kept`."""
         op = ready.op
 
         def end(state: Intent, reason: str | None = None, native_id: str | None = None) -> None:
@@ -175,7 +187,7 @@ class Outcomes:
 
         match outcome.result:
             case Result.DONE:
-                return self._done(sheet, member, ready, outcome, read)
+                return self._done(sheet, member, ready, outcome, read, kept)
             case Result.EXISTS if outcome.ref is not None:
                 end(Intent.FAILED, "it was there already", outcome.ref.id)
                 # The record may be one that this very group of writes has made.
@@ -196,11 +208,20 @@ class Outcomes:
                 return "stale"
             case _:
                 end(Intent.FAILED, outcome.reason)
-                self._refuse(sheet.db, op, outcome.field, outcome.reason)
+                name = outcome.field
+                if name is not None and op.kind is Kind.DEAL:
+                    name = deal_field(name, member.codec.custom)
+                self._refuse(sheet.db, op, name, outcome.reason)
                 return "refused"
 
     def _done(
-        self, sheet: Sheet, member: Member, ready: Ready, outcome: Written, read: AnyRecord | None
+        self,
+        sheet: Sheet,
+        member: Member,
+        ready: Ready,
+        outcome: Written,
+        read: AnyRecord | None,
+        not_written: list[tuple[Op, Mapping[str, str]]],
     ) -> str:
         op, now = ready.op, self._clock.now()
         assert outcome.ref is not None
@@ -229,6 +250,7 @@ class Outcomes:
             )
         sheet.keep(after, now)
         if kept:
+            not_written.append((op, kept))
             self._refuse_fields(sheet.db, op, kept)
         else:
             sheet.taken(op.entity, op.act.value)

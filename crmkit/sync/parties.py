@@ -146,13 +146,13 @@ class Parties:
 
     def _sources(self, entities: set[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """For each entity, the record to copy: that of the first member that has it."""
-        order = list(self._group.members)
+        rank = self._group.setting.rank
         chosen: dict[str, Ref] = {}
         for (entity, connection), native in self._group.directory.native_of.items():
             if entity not in entities:
                 continue
             before = chosen.get(entity)
-            if before is None or order.index(connection) < order.index(before.connection):
+            if before is None or rank(connection) < rank(before.connection):
                 chosen[entity] = Ref(connection, Kind(entity.split(":")[1]), native)
         rows = stored(self._db, chosen.values())
         return {entity: (ref.connection, rows[ref]) for entity, ref in chosen.items() if ref in rows}

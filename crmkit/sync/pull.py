@@ -21,6 +21,7 @@ from crmkit.sync import schema
 from crmkit.sync.lease import Lease, hold
 from crmkit.sync.state import State
 from crmkit.sync.store import Batch, Store
+from crmkit.sync.stored import IDS_AT_ONCE
 
 RECORDS_PER_TRANSACTION = 2000
 SECONDS_PER_TRANSACTION = 5.0
@@ -174,6 +175,7 @@ class Pull:
             raise
         self._keep(kind, batch, walk, lease, first=first, finished=True, whole=last.whole)
         if last.whole:
+            self._confirm(kind, walk, lease)
             self._sweep(kind, walk, lease)
 
     def _position(self, kind: Kind, lease: Lease) -> tuple[str | None, int, bool]:
@@ -243,6 +245,18 @@ class Pull:
                 )
             )
         self.progress.changed += changed
+
+    def _confirm(self, kind: Kind, walk: int, lease: Lease) -> None:
+        """After a whole walk: what it showed as older than it is stored is read by id, and believed."""
+        doubtful = self._store.doubtful(kind)
+        for at in range(0, len(doubtful), IDS_AT_ONCE):
+            records = list(self.connector.get(doubtful[at : at + IDS_AT_ONCE]))
+            with self.state.write() as db:
+                lease.guard(db)
+                now = self._clock.now()
+                self.progress.changed += self._store.put(
+                    db, kind, Batch(records=records), walk=walk, now=now, first=False, proven=True
+                )
 
     def _sweep(self, kind: Kind, walk: int, lease: Lease) -> None:
         """After a whole walk: what it did not show is looked up by id, and buried if it is gone.

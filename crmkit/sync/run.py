@@ -88,7 +88,7 @@ class SyncResult:
         partly = partly or any(tally.moved for tally in self.tallies.values())
         if errors or passing or partly or self.unavailable or self.recovery.waiting:
             return 5
-        return 4 if self.waiting or self.count("refused") else 0
+        return 4 if self.waiting or self.count("refused") or self.count("kept") else 0
 
 
 class SyncRun:

@@ -51,6 +51,7 @@ class Store:
         self.name = connection
         self._dialect = dialect
         self._layouts: dict[Kind, Layout] = {}
+        self._doubtful: dict[Kind, set[str]] = {}
 
     def layout(self, kind: Kind) -> Layout:
         """The kind's table layout, made once."""
@@ -59,7 +60,15 @@ class Store:
         return self._layouts[kind]
 
     def put(
-        self, db: sa.Connection, kind: Kind, batch: Batch, *, walk: int, now: datetime, first: bool
+        self,
+        db: sa.Connection,
+        kind: Kind,
+        batch: Batch,
+        *,
+        walk: int,
+        now: datetime,
+        first: bool,
+        proven: bool = False,
     ) -> int:
         """Store a batch; how many records are new or changed.
 
@@ -71,8 +80,10 @@ class Store:
             now: When it was observed.
             first: Whether the table has no records of this connection and kind yet, so
                 that there is nothing to compare with.
+            proven: Whether the records are the truth even where they look older than what is
+                stored: they were read by id.
         """
-        ids, changed = self._put_records(db, kind, batch.records, walk, now, first=first)
+        ids, changed = self._put_records(db, kind, batch.records, walk, now, first=first, proven=proven)
         # A first fill is one change of everything, so that it costs nothing.
         self._announce(db, kind, {"*"} if first and ids else changed)
         if kind == Kind.PIPELINE:
@@ -91,6 +102,7 @@ class Store:
         now: datetime,
         *,
         first: bool,
+        proven: bool,
     ) -> tuple[Sequence[str], set[str]]:
         """Store records; the ids that were written, and those that are new or changed."""
         if not records:
@@ -100,7 +112,7 @@ class Store:
         ids, columns, changed = list(newest), layout.columns(list(newest.values())), set(newest)
         if not first:
             rows: dict[str, Row] = dict(zip(ids, zip(*columns, strict=True), strict=True))
-            changed = self._compare(db, kind, rows, walk, now)
+            changed = self._compare(db, kind, rows, walk, now, proven=proven)
             if len(rows) < len(ids):
                 ids, columns = list(rows), list(zip(*rows.values(), strict=True))
         if ids:
@@ -121,7 +133,14 @@ class Store:
             db.execute(tables.changes.insert(), rows)
 
     def _compare(
-        self, db: sa.Connection, kind: Kind, rows: dict[str, Row], walk: int, now: datetime
+        self,
+        db: sa.Connection,
+        kind: Kind,
+        rows: dict[str, Row],
+        walk: int,
+        now: datetime,
+        *,
+        proven: bool,
     ) -> set[str]:
         """Note differences to what is stored as history; drops rows older than the stored ones.
 
@@ -140,9 +159,12 @@ class Store:
             new = rows[native]
             if tuple(old) == new:
                 continue
-            if modified is not None and _before(new[modified], old[modified], columns[modified]):
-                # A lagging index showed an older state than the one already stored.
+            older = modified is not None and _before(new[modified], old[modified], columns[modified])
+            if older and not proven:
+                # A lagging index showed an older state than the one already stored; or two
+                # servers of the CRM disagree about the time, which only a read by id can tell.
                 stale.append(native)
+                self._doubtful.setdefault(kind, set()).add(native)
                 del rows[native]
                 continue
             before = len(changes)
@@ -299,6 +321,10 @@ class Store:
         where = (cursors.c.connection == self.name, cursors.c.kind == kind.value)
         walk = db.execute(sa.select(cursors.c.walk).where(*where)).scalar()
         self.put(db, kind, Batch(records=list(records)), walk=walk or 0, now=now, first=False)
+
+    def doubtful(self, kind: Kind) -> list[Ref]:
+        """Records that were listed as older than they are stored, since this was asked last."""
+        return [Ref(self.name, kind, native) for native in sorted(self._doubtful.pop(kind, ()))]
 
     def unseen(self, db: sa.Connection, kind: Kind, walk: int) -> list[Ref]:
         """Live records that a whole walk did not show."""

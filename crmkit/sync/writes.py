@@ -13,6 +13,7 @@ from crmkit.sync.basis import Basis
 from crmkit.sync.group import Member
 from crmkit.sync.hub import DELETED, UNDONE, Entity, Link, Refusal, Status
 from crmkit.sync.merging import LiveRow
+from crmkit.sync.model_fields import deal_field
 from crmkit.sync.moving import Missing
 from crmkit.sync.parties import Parties
 from crmkit.sync.plan import FieldChange, Held, Op, op_id, payload_digest
@@ -307,10 +308,12 @@ class Writes:
         """
         if op.act is not Act.CREATE or not refusal.field:
             return None
-        refused = refusal.field.split(",")
-        required = self._group.members[op.connection].writing(op.kind).required
-        names = {_MODEL_FIELDS.get(name, name) for name in refused} if op.kind is Kind.DEAL else {*refused}
-        if required.intersection(refused) or "companies" in names:
+        member = self._group.members[op.connection]
+        names, required = set(refusal.field.split(",")), set(member.writing(op.kind).required)
+        if op.kind is Kind.DEAL:
+            names = {deal_field(name, member.codec.custom) for name in names}
+            required = {deal_field(name) for name in required}
+        if required & names or "companies" in names:
             return None
         if op.kind is Kind.DEAL and any(self._group.if_missing(name) != "without" for name in names):
             return None
@@ -332,20 +335,6 @@ class Writes:
         ]
 
 
-_MODEL_FIELDS = {
-    "companies": "company", "contacts": "contacts", "name": "name", "pipeline_id": "stage",
-    "stage_id": "stage", "amount": "amount", "currency": "amount", "owner_id": "owner",
-    "expected_close": "expected_close",
-}  # fmt: skip
-
-
 def _missing(required: Collection[str], given: Collection[str]) -> str:
     """The first required field that is not given, by the name a person knows; empty if none is."""
-    return next(
-        (
-            _MODEL_FIELDS.get(name, name)
-            for name in sorted(required)
-            if _MODEL_FIELDS.get(name, name) not in given
-        ),
-        "",
-    )
+    return next((deal_field(name) for name in sorted(required) if deal_field(name) not in given), "")

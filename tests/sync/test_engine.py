@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from crmkit.connectors.base import Capabilities
 from crmkit.connectors.memory import MemoryConnector
-from crmkit.connectors.writing import Change, Result, Written
+from crmkit.connectors.writing import Act, Change, Result, Written
 from crmkit.errors import CrmkitError, GuardTripped, StalePlan
 from crmkit.model import Deal, DealContact, Kind, Tombstone
 from crmkit.sync.pull import Pull
@@ -34,6 +35,26 @@ class Picky(MemoryConnector):
         if change.values.get("name") == "Stubborn" and change.ref is not None:
             kept = {**change.values, "name": self.memory.live(change.ref).name}  # type: ignore[union-attr]
             return super()._write(Change(change.id, change.act, change.kind, change.ref, kept, change.key))
+        return super()._write(change)
+
+
+class Ownerless(Picky):
+    """Creates deals, but gives them no owner."""
+
+    def _write(self, change: Change) -> Written:
+        if change.act is not Act.CREATE or change.kind is not Kind.DEAL:
+            return super()._write(change)
+        values = {name: one for name, one in change.values.items() if name != "owner_id"}
+        done = super()._write(replace(change, values=values))
+        return replace(done, unwritten={"owner_id": "may not own"})
+
+
+class Choosy(Picky):
+    """Refuses new deals that have an owner."""
+
+    def _write(self, change: Change) -> Written:
+        if change.act is Act.CREATE and change.values.get("owner_id") is not None:
+            return Written(change.id, Result.REJECTED, field="owner_id", reason="may not own")
         return super()._write(change)
 
 
@@ -439,7 +460,49 @@ class TestRefusals:
         codes = [picky.sync().exit_code for _ in range(5)]
 
         assert len(writes_to(picky["b"])) == before + 2
-        assert codes[-1] == 4
+        assert codes == [4, 4, 4, 4, 4]
+
+    def test_a_field_that_the_crm_kept_as_it_was_is_told_with_its_record(self, picky: Bench):
+        picky["a"].edit("d1", name="Stubborn", amount=Decimal("7"))
+
+        result = picky.sync()
+
+        tally = result.tallies["b"]
+        assert (result.count("updated"), result.count("kept"), tally.done, tally.total) == (1, 1, 1, 1)
+        assert tally.notes == [
+            "Stubborn: name was not written: the CRM took the write, but kept its own value"
+        ]
+        assert [deal.amount for deal in picky["b"].deals().values()] == [Decimal("7")]
+
+    def test_a_field_that_a_new_record_could_not_take_is_told_and_waits_for_a_person(self, picky: Bench):
+        picky["b"].connector = Ownerless
+        picky["a"].deal("d2")
+
+        result = picky.sync()
+
+        assert (result.count("created"), result.count("kept"), result.exit_code) == (1, 1, 4)
+        assert "Deal d2: owner was not written: may not own" in result.tallies["b"].notes
+
+    def test_a_refusal_names_the_field_as_the_sync_does(self, picky: Bench):
+        picky["b"].connector = Choosy
+        picky["a"].deal("d2")
+        picky.sync()
+        state = picky.state()
+        with state.read() as db:
+            refusals = picky.group(state).hub.refusals(db)
+        state.close()
+
+        assert [one.field for one in refusals.values() if one.act == "create"] == ["owner"]
+
+    def test_a_new_record_goes_without_a_field_that_is_refused_by_the_models_name(self, picky: Bench):
+        picky["b"].connector = Choosy
+        picky["a"].deal("d2")
+        picky.sync()
+
+        result = picky.sync()
+
+        assert picky["b"].get(other(picky["b"], "Deal d2")).owner_id is None
+        assert ("refused", "owner") in [(one.kind, one.field) for one in result.held]
 
 
 class TestConflicts:

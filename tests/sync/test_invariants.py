@@ -309,7 +309,7 @@ def wishes(name: str) -> dict[str, Any]:
 
 
 def test_automations_that_edit_back_every_write_never_make_a_run_write_more(folders: Any) -> None:
-    @checked(5)
+    @checked(8)
     @given(
         names=st.sampled_from(["ab", "abc"]),
         rules=st.lists(

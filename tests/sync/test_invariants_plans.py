@@ -22,7 +22,7 @@ from crmkit.connectors.memory import MemoryConnector
 from crmkit.connectors.walk import pack, unpack
 from crmkit.model import AnyRecord, DealContact, Kind, Ref, Tombstone
 from crmkit.sync import apply, observe, planner, pull
-from crmkit.sync.group import compile_group
+from crmkit.sync.group import compile_group, digest8
 from crmkit.sync.plan import PlanFile
 from crmkit.sync.pull import Pull
 from crmkit.sync.run import SyncRun
@@ -183,6 +183,22 @@ def test_the_order_of_rows_pages_members_and_batches_changes_no_plan(tmp_path: P
 
     with ram_folder(tmp_path) as folder:
         however_it_comes()
+
+
+@pytest.mark.parametrize("members", [("a", "b", "c"), ("c", "b", "a")])
+def test_the_system_of_record_names_a_company_however_members_are_listed(
+    members: Sequence[str], tmp_path: Path
+) -> None:
+    made = Bench(tmp_path, settings={"members": members, "order": MEMBERS}).add(*MEMBERS)
+    for name, company in (("a", "Acme"), ("c", "Ceres")):
+        made[name].company("x", company, domain="acme.test")
+    made["c"].deal("d", companies=("x",))
+    with closing(made.state()) as state:
+        made.pull(state)
+        writes = made.run(state).plan()[1].writes
+    (company,) = [one for one in writes if one.kind == Kind.COMPANY.value]
+    entity = made["a"].memory.workspace.id
+    assert (company.label, company.entity.partition(":")[0]) == ("Acme", digest8(f"memory:{entity}"))
 
 
 def test_saved_plans_are_the_same_byte_for_byte_in_every_process() -> None:

@@ -166,9 +166,21 @@ def test_a_stopped_pull_says_so_and_keeps_its_place(state: State, memory: Memory
 def test_an_older_state_from_a_lagging_index_is_ignored(state: State, memory: Memory) -> None:
     memory.put(deal("d1", minute=10, amount=Decimal(2)))
     run(state, connect(memory))
-    memory.put(deal("d1", minute=5, amount=Decimal(1)))
+    memory.log.append((ref("d1"), deal("d1", minute=5, amount=Decimal(1))))
     run(state, connect(memory))
     assert stored(state)["d1"].amount == Decimal(2)
+
+
+def test_what_a_whole_read_shows_as_older_is_believed_if_its_own_address_says_so(
+    state: State, memory: Memory
+) -> None:
+    memory.put(deal("d1", minute=10, amount=Decimal(2)))
+    run(state, connect(memory))
+    # Two servers of one CRM disagree about the time: the later edit got the earlier one.
+    memory.log[:] = [entry for entry in memory.log if entry[0] != ref("d1")]
+    memory.put(deal("d1", minute=5, amount=Decimal(1)))
+    run(state, connect(memory), full=True)
+    assert stored(state)["d1"].amount == Decimal(1)
 
 
 def test_the_newer_of_two_states_on_one_page_wins(state: State, memory: Memory) -> None:

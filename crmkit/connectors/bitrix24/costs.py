@@ -57,7 +57,7 @@ WRITING: Mapping[Kind, Writing] = {
         chunk=_CHUNK,
     ),
     Kind.NOTE: Writing(
-        frozenset({Act.CREATE}),
+        frozenset({Act.CREATE, Act.DELETE}),
         frozenset({"text", "deal_id"}),
         required=frozenset({"text", "deal_id"}),
         keys=Keys.SEARCHABLE,

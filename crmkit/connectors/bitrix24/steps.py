@@ -26,14 +26,14 @@ from crmkit.connectors.writing import Act, Change, Result, Written
 from crmkit.model import Kind, Ref
 
 UPDATE, ADD, IMPORT, DELETE = "crm.item.update", "crm.item.add", "crm.item.import", "crm.item.delete"
-COMMENT = "crm.timeline.comment.add"
+COMMENT, UNCOMMENT = "crm.timeline.comment.add", "crm.timeline.comment.delete"
 TIMES = {"createdTime": "created_at", "movedTime": "closed_at"}
 
 
 def method_of(change: Change) -> str:
     """The method that carries out a change of a deal, company, contact or comment."""
     if change.kind is Kind.NOTE:
-        return COMMENT
+        return UNCOMMENT if change.act is Act.DELETE else COMMENT
     if change.act is Act.CREATE:
         return IMPORT if change.values.get("created_at") else ADD
     return UPDATE if change.act is Act.UPDATE else DELETE
@@ -76,6 +76,9 @@ def prepare(step: Step, kind: Kind, customs: CustomFields) -> None:
         Unwritable: A value cannot be stored.
     """
     change = step.change
+    if kind is Kind.NOTE and change.act is Act.DELETE:
+        step.request = Request(UNCOMMENT, {"id": id_text(change.ref.id if change.ref else "", "ref")})
+        return
     if kind is Kind.NOTE:
         step.request = Request(COMMENT, {"fields": comment_of(change)})
         return

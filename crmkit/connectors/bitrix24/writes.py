@@ -193,7 +193,7 @@ class Writer:
 
     def _executed(self, step: Step, value: Any) -> None:
         change, connection = step.change, self._context.connection
-        if self._kind is Kind.NOTE:
+        if self._kind is Kind.NOTE and change.act is Act.CREATE:
             native = str(value) if isinstance(value, (int, str)) and str(value).isdecimal() else None
             step.written = (
                 Written(change.id, Result.DONE, Ref(connection, Kind.NOTE, native))

@@ -82,6 +82,7 @@ class CloseConnector(Connector):
         max_in_flight=12,  # "no concurrency rule" (contract, section 8); the rate limits decide
         stage_history=Support.YES,
         notes=Support.YES,
+        one_close_date=True,
         deal_names=Support.CANNOT,
         deal_currencies=Support.CANNOT,
         stage_probability=Support.CANNOT,

@@ -57,7 +57,7 @@ _WRITES = {
         (Kind.DEAL, frozenset(Act), frozenset({"name", "contacts"})),
         (Kind.COMPANY, frozenset(Act), frozenset({"name"})),
         (Kind.CONTACT, frozenset(Act), frozenset({"name"})),
-        (Kind.NOTE, frozenset({Act.CREATE}), frozenset({"text"})),
+        (Kind.NOTE, frozenset({Act.CREATE, Act.DELETE}), frozenset({"text"})),
     )
 }
 

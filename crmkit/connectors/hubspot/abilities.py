@@ -36,7 +36,7 @@ WRITING: Mapping[Kind, Writing] = {
     # A contact needs a name or an e-mail address, any of them.
     Kind.CONTACT: Writing(_ACTS, _fields(Kind.CONTACT, "custom"), keys=Keys.UNIQUE, chunk=_PER_WRITE),
     Kind.NOTE: Writing(
-        frozenset({Act.CREATE}),
+        frozenset({Act.CREATE, Act.DELETE}),
         _fields(Kind.NOTE),
         required=frozenset({"text"}),
         keys=Keys.SEARCHABLE,

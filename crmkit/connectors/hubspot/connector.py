@@ -83,6 +83,7 @@ class HubSpotConnector(Connector):
         merges=Support.YES,
         stage_history=Support.YES,
         notes=Support.YES,
+        one_close_date=True,
         notes_are_html=True,
         writing=WRITING,
         creatable_fields=CREATABLE,

@@ -42,7 +42,7 @@ WRITING: Mapping[Kind, Writing] = {
     Kind.COMPANY: _records(Kind.COMPANY, "name"),
     Kind.CONTACT: _records(Kind.CONTACT, "name"),
     Kind.NOTE: Writing(
-        frozenset({Act.CREATE}),
+        frozenset({Act.CREATE, Act.DELETE}),
         frozenset({"text", "deal_id", "company_id"}),
         required=frozenset({"text"}),
         keys=Keys.SEARCHABLE,
