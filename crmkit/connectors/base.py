@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
@@ -169,12 +169,32 @@ class Secrets(Protocol):
         ...
 
 
+class Permit:
+    """Asked right before each request that writes; whoever runs the writes says what it checks."""
+
+    def __init__(self) -> None:
+        self.check: Callable[[], None] = _granted
+
+    def __call__(self) -> None:
+        """Let a request go.
+
+        Raises:
+            Interrupted: It must not be sent any more, for example as another run took over.
+        """
+        self.check()
+
+
+def _granted() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a connector is given besides its options: its name and the outside world.
 
     `pace=False` drops the limits kept on this side; only a CRM on this machine allows it.
-    `read_only` makes the transport refuse every call that would change something.
+    `read_only` makes the transport refuse every call that would change something; `permit`
+    is asked before each one.
     """
 
     connection: str
@@ -184,6 +204,7 @@ class Context:
     cancelled: threading.Event = field(default_factory=threading.Event)
     pace: bool = True
     read_only: bool = False
+    permit: Permit = field(default_factory=Permit)
 
 
 class ConnectorOptions(BaseModel):

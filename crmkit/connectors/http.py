@@ -287,6 +287,8 @@ class Http:
             raise BadAnswer(text) from error
 
     def _send_once(self, call: Call, attempts: _Attempts) -> Answer:
+        if call.writes:
+            self.context.permit()
         answer = self._authorised(call, attempts, force=False)
         refused = call.authorised and answer.status >= HTTPStatus.BAD_REQUEST
         if refused and self.dialect.can_renew(answer):

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from crmkit.connectors.clock import Clock
 from crmkit.connectors.writing import Act, Keys, Lookup, Result, Written
-from crmkit.errors import CrmkitError, Interrupted, Unstable
+from crmkit.errors import Busy, CrmkitError, Interrupted, Unstable
 from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync.group import Group, Member
 from crmkit.sync.hub import CREATED
@@ -81,9 +81,18 @@ class Applier:
         """What happened so far, per member."""
         return self._outcomes.tallies
 
+    def _still_ours(self) -> None:
+        """Before each request that writes: this machine may have slept, and another run gone on."""
+        try:
+            self._lease.ensure()
+        except Busy as error:
+            raise Interrupted(str(error)) from error
+
     def execute(self, ops: Sequence[Op]) -> dict[str, Tally]:
         """Carry out writes; what happened, per member. Never raises for one member's failure."""
         by_member: dict[str, list[Op]] = {connection: [] for connection in self._group.members}
+        for member in self._group.members.values():
+            member.connector.context.permit.check = self._still_ours
         for op in ops:
             by_member[op.connection].append(op)
             self.tallies[op.connection].total += 1

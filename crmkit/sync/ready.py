@@ -11,11 +11,12 @@ from crmkit.connectors.writing import Change
 from crmkit.mapping.custom import Plain, Unmapped
 from crmkit.mapping.fields import Codec, Directory
 from crmkit.mapping.parties import PartyCodec
-from crmkit.model import AnyRecord, Kind, Ref
+from crmkit.model import AnyRecord, Kind, Note, Ref
 from crmkit.sync.hub import Intent, JournalEntry
 from crmkit.sync.plan import FieldChange, Op
 from crmkit.sync.reconcile import Base
 from crmkit.sync.results import fresh_row
+from crmkit.sync.said import sayings
 
 Sent = Mapping[str, tuple[Plain, Plain]]
 """Per field what is sent, natively, and what it stands for."""
@@ -74,6 +75,10 @@ def ready_create(codec: Codec, op: Op, run: Run, note: Note) -> Ready:
         values, sent, left = _deal_values(codec, op, note)
     else:
         values, sent, left = _payload_values(codec, op), {}, {}
+    if op.kind is Kind.NOTE:
+        # What it says is all that tells later whether somebody edited it.
+        said = sayings(op.payload["text"])
+        sent = {"text": (said, said)}
     change = Change(op.id, op.act, op.kind, None, values, op.marker)
     parent = parent_of(op, codec.directory)
     return Ready(op, change, run.entry(op, sent, {}, str(parent) if parent else None), None, {}, left)
@@ -177,7 +182,10 @@ def ready_delete(
     codec: Codec | PartyCodec, op: Op, record: AnyRecord, read_at: datetime, run: Run
 ) -> Ready | None:
     """A delete; `None` if the record is not exactly what the plan expected."""
-    if op.payload and getattr(record, "version", None) != op.payload["version"]:
+    if isinstance(record, Note):
+        if not set(sayings(record.text)).intersection(op.payload["text"]):
+            return None
+    elif op.payload and getattr(record, "version", None) != op.payload["version"]:
         return None
     natives = {one.field: codec.native(one.field, vars(record)) for one in op.fields}
     if not all(_as_planned(codec, one, natives[one.field]) for one in op.fields):

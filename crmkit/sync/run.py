@@ -248,6 +248,8 @@ class SyncRun:
                     op = entry.id.partition(":")[2]
                     if entry.state is Intent.ACKED and op in planned_undo.entries:
                         self.group.hub.journal_undone(db, planned_undo.entries[op], result.run)
+                for id in planned_undo.over:
+                    self.group.hub.journal_undone(db, id, result.run)
         return result
 
     def _check_plan(self, file: PlanFile) -> None:
