@@ -255,7 +255,6 @@ def test_a_stopped_run_sends_nothing_more(http: Http, context: Context) -> None:
 
 
 @responses.activate
-@responses.activate
 def test_a_write_that_is_not_permitted_any_more_is_not_sent(http: Http, context: Context) -> None:
     def refuse() -> None:
         raise Interrupted("another run took over")
@@ -269,6 +268,7 @@ def test_a_write_that_is_not_permitted_any_more_is_not_sent(http: Http, context:
     assert [call.request.method for call in responses.calls] == ["GET"]
 
 
+@responses.activate
 def test_a_window_is_never_overfilled(context: Context, clock: FakeClock) -> None:
     sent: list[float] = []
 
