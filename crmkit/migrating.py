@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import permutations
 
 import sqlalchemy as sa
 
@@ -13,7 +14,7 @@ from crmkit.connectors.base import Connector
 from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
 from crmkit.migration.build import Builder, Built
-from crmkit.migration.compile import Migration, compile_migration
+from crmkit.migration.compile import Migration, compile_migration, name_of
 from crmkit.migration.findings import Finding
 from crmkit.migration.preflight import preflight
 from crmkit.migration.proof import Proof, prove
@@ -32,7 +33,7 @@ from crmkit.sync.pull import Pull, PullResult
 from crmkit.sync.rows import TABLES
 from crmkit.sync.run import SyncRun
 from crmkit.sync.state import State
-from crmkit.syncing import OpenSync, Watch, raise_if_hopeless
+from crmkit.syncing import OpenSync, Watch, open_local, raise_if_hopeless
 
 
 def settings_of(session: Session, source: str, target: str) -> MigrationSettings:
@@ -159,6 +160,54 @@ def open_migration(
     finally:
         for connector in connectors.values():
             connector.close()
+
+
+@contextmanager
+def open_group(session: Session, state: State, name: str) -> Iterator[Group]:
+    """A sync or a migration, by name, to look at and decide about; nothing is pulled or written.
+
+    A migration is called `SOURCE-to-TARGET`.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    ends = _ends(session, name)
+    if ends is None:
+        with open_local(session, state, name) as group:
+            yield group
+        return
+    queries.pulled(state, ends)
+    connectors = {each: session.connect(each, read_only=True) for each in ends}
+    try:
+        yield compile_migration(settings_of(session, *ends), connectors, state).group
+    finally:
+        for connector in connectors.values():
+            connector.close()
+
+
+def _ends(session: Session, name: str) -> tuple[str, str] | None:
+    """Source and target of a migration of that name; `None` if it is a sync's, or nobody's."""
+    settings = session.config.settings
+    if name in settings.syncs:
+        return None
+    pairs = permutations(settings.connections, 2)
+    return next((pair for pair in pairs if name_of(*pair) == name), None)
+
+
+def refuse_unbegun(opened: OpenMigration) -> None:
+    """Make sure that something was moved already.
+
+    Raises:
+        UsageError: Nothing was.
+    """
+    with opened.state.read() as db:
+        begun = opened.migration.group.hub.positions(db)
+    if not begun:
+        source, target = opened.settings.source, opened.settings.target
+        raise UsageError(
+            f"nothing has been moved from {source} to {target} yet",
+            hint=f"Begin with `crmkit migrate plan {source} {target}`.",
+        )
 
 
 def sample_of(opened: OpenMigration, size: int, seed: int) -> list[Chosen]:

@@ -14,6 +14,7 @@ from crmkit.config import suggestion
 from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
 from crmkit.mapping.custom import Plain
+from crmkit.migrating import open_group
 from crmkit.report.render.visible import shortened, visible
 from crmkit.sync.group import Group
 from crmkit.sync.hub import HeldConflict
@@ -21,7 +22,7 @@ from crmkit.sync.shown import named_in, names, shown
 from crmkit.sync.state import State
 from crmkit.sync.undo import Undo, plan_undo
 from crmkit.sync.why import why as explain
-from crmkit.syncing import last_that_wrote, named, open_local, open_sync, watched
+from crmkit.syncing import last_that_wrote, named, open_sync, watched
 
 _LENGTH = 200
 
@@ -37,7 +38,7 @@ def conflicts() -> None:
 def list_conflicts(run: Run, sync: str) -> None:
     """List held conflicts with the value of each CRM. Exits 4 if there are any."""
     session = run.open()
-    with session.state() as state, open_local(session, state, sync) as group:
+    with session.state() as state, open_group(session, state, sync) as group:
         rows, records = _conflicts(group, state)
     if run.terminal.as_json:
         run.terminal.json(records)
@@ -62,7 +63,7 @@ def resolve(run: Run, sync: str, deal: str, field: str, take: str) -> None:
     in a CRM by itself.
     """
     session = run.open()
-    with session.state() as state, open_local(session, state, sync) as group:
+    with session.state() as state, open_group(session, state, sync) as group:
         held = _find(group, state, deal, field)
         members = [member for member, _ in held.candidates]
         if take not in members:
@@ -88,7 +89,7 @@ def refused(run: Run, sync: str, retry: bool) -> None:
     maps change, or after --retry.
     """
     session = run.open()
-    with session.state() as state, open_local(session, state, sync) as group:
+    with session.state() as state, open_group(session, state, sync) as group:
         with state.read() as db:
             found = sorted(group.hub.refusals(db).values(), key=lambda one: (one.connection, one.entity))
         if retry:
@@ -200,7 +201,7 @@ def why(run: Run, ref: str, field: str | None, sync: str | None) -> None:
         raise UsageError("name the sync with --sync", hint=f"Known: {', '.join(syncs) or 'none'}.")
     address = record(ref)
     session.config.chosen([address.connection])
-    with session.state() as state, open_local(session, state, sync or syncs[0]) as group:
+    with session.state() as state, open_group(session, state, sync or syncs[0]) as group:
         if field is not None and field not in group.fields:
             raise UsageError(
                 f"{field!r} is no field of {group.name}",
@@ -208,7 +209,7 @@ def why(run: Run, ref: str, field: str | None, sync: str | None) -> None:
             )
         steps = explain(group, state, address, field)
         with state.read() as db:
-            known = names(group, db, named_in((step.field, step.new) for step in steps))
+            known = {**group.words, **names(group, db, named_in((step.field, step.new) for step in steps))}
 
     def text(name: str, value: Plain, what: str) -> str:
         return shown(name, value, lambda one: known.get(one, one)) if what == "decided" else _short(value)
@@ -256,7 +257,7 @@ def _conflicts(group: Group, state: State) -> tuple[list[list[object]], list[dic
     with state.read() as db:
         held = group.hub.conflicts(db)
         spoken = named_in((one.field, value) for one in held for _, value in one.candidates)
-        known = names(group, db, spoken | {one.entity for one in held})
+        known = {**group.words, **names(group, db, spoken | {one.entity for one in held})}
     rows: list[list[object]] = []
     records: list[dict[str, Any]] = []
     for one in held:

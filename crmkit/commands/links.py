@@ -16,6 +16,7 @@ from crmkit.commands.report import save
 from crmkit.commands.review_csv import Line, read_verdicts, refusal, review_csv
 from crmkit.commands.run import Run
 from crmkit.errors import UsageError
+from crmkit.migrating import open_group
 from crmkit.model import Kind, Ref
 from crmkit.sync import queries
 from crmkit.sync.candidates import Examined, Pair, survey
@@ -24,7 +25,6 @@ from crmkit.sync.described import Described, described
 from crmkit.sync.matching import Matcher
 from crmkit.sync.state import State
 from crmkit.sync.tables import LINKED_KINDS
-from crmkit.syncing import open_local
 
 _SHOWN = 40
 
@@ -54,7 +54,7 @@ class _Looked:
 def _look(run: Run, state: State, sync: str | None) -> _Looked:
     session = run.open()
     if sync is not None:
-        with open_local(session, state, sync) as group, state.read() as db:
+        with open_group(session, state, sync) as group, state.read() as db:
             matching = Matcher(group, db, everything=True).run()
             return _Looked(list(group.members), matching.examined, matching.held)
     names = list(session.config.chosen(()))

@@ -23,7 +23,14 @@ from crmkit.commands.run import Run, worst
 from crmkit.commands.sync import confirm_option, confirmed_counts, plan_code, tell_unread
 from crmkit.commands.words import plural, records
 from crmkit.errors import UsageError
-from crmkit.migrating import OpenMigration, looked_ahead, open_migration, sample_of, settings_of
+from crmkit.migrating import (
+    OpenMigration,
+    looked_ahead,
+    open_migration,
+    refuse_unbegun,
+    sample_of,
+    settings_of,
+)
 from crmkit.migration.build import checklist
 from crmkit.migration.compile import Migration
 from crmkit.migration.findings import Finding, Severity
@@ -160,13 +167,7 @@ def migrate_delta(run: Run, source: str, target: str, confirm: Sequence[str]) ->
         ) as opened,
     ):
         tell_unread(run, opened.pulls)
-        with state.read() as db:
-            begun = opened.migration.group.hub.positions(db)
-        if not begun:
-            raise UsageError(
-                f"nothing has been moved from {source} to {target} yet",
-                hint=f"Begin with `crmkit migrate plan {source} {target}`.",
-            )
+        refuse_unbegun(opened)
         opened.build()
         code = _write(run, state, opened, opened.migration, confirmed, brief=True)
     raise SystemExit(code)

@@ -14,7 +14,7 @@ from crmkit.commands.run import Run, worst
 from crmkit.commands.sync import tell_unread
 from crmkit.commands.words import plural
 from crmkit.errors import UsageError
-from crmkit.migrating import open_migration, proven, runs_that_wrote, settings_of
+from crmkit.migrating import open_migration, proven, refuse_unbegun, runs_that_wrote, settings_of
 from crmkit.migration.proof import Verdict, against, load_proof
 from crmkit.migration.proof_html import proof_html
 from crmkit.migration.proof_tables import proof_tables
@@ -74,6 +74,7 @@ def verify(
         open_migration(session, state, source, target, watch=watch, read_only=True, full=full) as opened,
     ):
         tell_unread(run, opened.pulls)
+        refuse_unbegun(opened)
         proof = proven(opened)
     changes = against(proof, before) if before is not None else None
     if out is not None:

@@ -13,6 +13,7 @@
 | `POST merge` | `{kind?, loser, winner}` |
 | `POST faults` | `{profile?, seed?, share?, slow_seconds?, late_seconds?, script?: [{fault, kind, skip}]}` |
 | `POST commit-late` | carries out what the fault `commit_late` put off -> `{calls}` |
+| `POST click` | `{pipeline?, to?, stages: [{name, outcome, probability?}]}`: what only an administrator can make |
 | `POST clock` | `{advance: seconds}` and / or `{stop: true}` -> `{now}` |
 | `POST settings` | `{latency_ms?, limits?, lag_seconds?}` |
 | `POST clear` | sets the counters to zero |
@@ -31,6 +32,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crmkit.sandbox.clicks import Wanted, click_pipeline, click_stages
 from crmkit.sandbox.faults import FaultPlan, read_script
 
 if TYPE_CHECKING:
@@ -133,6 +135,15 @@ def _commit_late(app: VendorApp, _: Any) -> Any:
     return {"calls": len(app.late)}
 
 
+def _click(app: VendorApp, said: Any) -> Any:
+    stages = [Wanted(one["name"], one["outcome"], one.get("probability")) for one in said["stages"]]
+    if "to" in said:
+        click_stages(app, said["to"], stages)
+    else:
+        click_pipeline(app, said["pipeline"], stages)
+    return {"pipelines": list(app.world.pipelines)}
+
+
 def _side_effects(app: VendorApp, _: Any) -> Any:
     return app.world.side_effects
 
@@ -168,6 +179,7 @@ _CALLS: Mapping[tuple[str, str], Callable[[VendorApp, Any], Any]] = {
     ("GET", "deals"): lambda app, _: app.expected_deals(),
     ("GET", "deleted"): _deleted,
     ("GET", "side-effects"): _side_effects,
+    ("POST", "click"): _click,
     ("POST", "commit-late"): _commit_late,
     ("POST", "create"): _create,
     ("POST", "edit"): _edit,
