@@ -7,7 +7,7 @@ changed afterwards (sync-semantics 2).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from crmkit.connectors.writing import Act
 from crmkit.mapping.custom import Unmapped
 from crmkit.mapping.richtext import html_text, plain_text
-from crmkit.model import Kind, Ref
+from crmkit.model import Kind, LostKind, Ref
 from crmkit.sync import schema, tables
 from crmkit.sync.basis import Basis
 from crmkit.sync.group import Member
@@ -189,10 +189,13 @@ class Notes:
             self._out.pending |= {one for one in missing if letters[one] not in wanted}
             rows = stored(self._db, [Ref(source, Kind.DEAL, natives[deal]) for deal in wanted], live=True)
             past = self._pasts([ref.id for ref in rows])
+            ties = self._ties(
+                {deal: rows[ref] for deal in wanted if (ref := Ref(source, Kind.DEAL, natives[deal])) in rows}
+            )
             for deal, entity in wanted.items():
                 row = rows.get(Ref(source, Kind.DEAL, natives[deal]))
                 if row is not None:
-                    text = self._letter(deal, row, past.get(row["id"], []))
+                    text = self._letter(deal, row, past.get(row["id"], []), ties.get(deal, []))
                     able = self._target.writing(Kind.NOTE)
                     at = row["created_at"] if "at" in able.fields | able.create_fields else None
                     self._add(entity, _Place(deal, deal=True), text, at, None)
@@ -204,12 +207,15 @@ class Notes:
         native = _native(letter_entity).removeprefix(LETTER)
         return self._group.entity_id(self._moving.source, Kind.DEAL, native)
 
-    def _letter(self, entity: str, row: Mapping[str, Any], past: list[Past]) -> str:
+    def _letter(
+        self, entity: str, row: Mapping[str, Any], past: list[Past], ties: list[tuple[str, str]]
+    ) -> str:
         source = self._group.members[self._moving.source]
         address = source.codec.decode("owner", row["owner_id"])
         known = isinstance(address, str) and address in self._target.codec.assignable
         owner = None if known else self._owner_name(row["owner_id"])
-        text = letter(source.connector.title or source.crm, row, past, self._untold(entity, row), owner)
+        untold = [*ties, *self._untold(entity, row)]
+        text = letter(source.connector.title or source.crm, row, past, untold, owner)
         return html_text(text) if self._is_html else text
 
     def _untold(self, entity: str, row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -227,11 +233,50 @@ class Notes:
             lacks = self._group.lacks(self._moving.target, name)
             if lacks or isinstance(self._target.codec.project(name, known.value), Unmapped):
                 found.append((name.replace("_", " ").capitalize(), shown(name, known.value)))
+        if row["lost_kind"] not in (None, LostKind.LOST):
+            found.append(("Lost as", str(row["lost_kind"])))
+        source = self._group.members[self._moving.source]
+        # Where nobody can set it, it follows from the stage.
+        if row["forecast_category"] and "forecast_category" in source.writing(Kind.DEAL).fields:
+            found.append(("Forecast category", row["forecast_category"]))
         for native, one in self._moving.untold.items():
             value = row["custom"].get(native)
             if value is not None and value not in ("", []):
                 found.append((one.label, plain_words(value, one.options)))
         return found
+
+    def _ties(self, deals: Mapping[str, Mapping[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+        """Companies and people that the target does not tie to a deal, or not with their part in it."""
+        source = self._moving.source
+        lost = {
+            (entity, kind): [(Ref(source, kind, native), role) for native, role in ties]
+            for entity, row in deals.items()
+            for kind, name, ties in (
+                (Kind.COMPANY, "company", [(one, None) for one in row["companies"]]),
+                (Kind.CONTACT, "contacts", [(one["id"], one["role"]) for one in row["contacts"]]),
+            )
+            if self._loses(entity, name, ties)
+        }
+        rows = stored(self._db, {ref for ties in lost.values() for ref, _ in ties}, ("name",))
+        found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for (entity, kind), ties in lost.items():
+            words = [
+                (rows[ref]["name"] if ref in rows else ref.id) + (f" ({role})" if role else "")
+                for ref, role in ties
+            ]
+            found[entity].append(("Companies" if kind is Kind.COMPANY else "Contacts", ", ".join(words)))
+        return found
+
+    def _loses(self, entity: str, name: str, ties: Sequence[tuple[str, str | None]]) -> bool:
+        """Whether the target keeps less than a deal's companies or people: of companies it is the first one."""
+        if not ties:
+            return False
+        if any(role for _, role in ties) or (name == "company" and len(ties) > 1):
+            return True
+        known = self._out.entities[entity].hub.get(name) if entity in self._out.entities else None
+        if known is None or known.value in (None, []):
+            return False
+        return bool(self._target.codec.project(name, known.value) != known.value)
 
     def _pasts(self, natives: Collection[str]) -> dict[str, list[Past]]:
         table = schema.stage_changes

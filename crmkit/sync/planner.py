@@ -149,6 +149,7 @@ class Planner:
         writes.parties.learn(rows, entities.values())
         past = self._hub.past(basis.db, ids, self._now - OSCILLATION_WINDOW)
         basis.conflicts = {(one.entity, one.field): one for one in self._hub.conflicts(basis.db, ids)}
+        parties: dict[Kind, StoredRows] = {}
         for id in ids:
             entity = entities.get(id)
             if entity is None or not self._group.fields_of(entity.kind):
@@ -157,7 +158,10 @@ class Planner:
             if entity.status is Status.LIVE and entity.kind is Kind.DEAL:
                 self._one(basis, writes, merging, entity, links[id], rows, past)
             elif entity.status is Status.LIVE:
-                self._party(basis, writes, merging, entity, links[id], past)
+                if entity.kind not in parties:
+                    known = (link for found in links.values() for link in found)
+                    parties[entity.kind] = basis.linked_rows(known, entity.kind)
+                self._party(writes, merging, entity, links[id], parties[entity.kind], past)
 
     def _one(
         self,
@@ -186,15 +190,14 @@ class Planner:
 
     def _party(
         self,
-        basis: Basis,
         writes: Writes,
         merging: Merging,
         entity: Entity,
         links: Sequence[Link],
+        rows: StoredRows,
         past: Mapping[tuple[str, str], Sequence[Past]],
     ) -> None:
         """Merge the fields of a company or person; who is missing is created by whoever needs them."""
-        rows = basis.linked_rows(links, entity.kind)
         live = [
             (link, rows[link.connection, link.native_id])
             for link in links
@@ -206,7 +209,7 @@ class Planner:
         merged = merging.merge(entity, live, label, past)
         writes.update(merged.entity, live, merged.due, label)
         if merged.again:
-            basis.out.pending.add(entity.id)
+            merging.look_again(entity.id)
 
     # What waits although nothing changed
 

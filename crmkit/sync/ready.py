@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from crmkit import model
 from crmkit.connectors.writing import Change
 from crmkit.mapping.custom import Plain, Unmapped
 from crmkit.mapping.fields import Codec, Directory
 from crmkit.mapping.parties import PartyCodec
-from crmkit.model import AnyRecord, Kind, Note, Ref
+from crmkit.model import AnyRecord, Kind, Ref
 from crmkit.sync.hub import Intent, JournalEntry
 from crmkit.sync.plan import FieldChange, Op
 from crmkit.sync.reconcile import Base
@@ -182,7 +183,7 @@ def ready_delete(
     codec: Codec | PartyCodec, op: Op, record: AnyRecord, read_at: datetime, run: Run
 ) -> Ready | None:
     """A delete; `None` if the record is not exactly what the plan expected."""
-    if isinstance(record, Note):
+    if isinstance(record, model.Note):
         if not set(sayings(record.text)).intersection(op.payload["text"]):
             return None
     elif op.payload and getattr(record, "version", None) != op.payload["version"]:

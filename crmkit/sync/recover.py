@@ -232,8 +232,7 @@ class Recoverer:
             records = member.connector.get(refs[at : at + CONFIRM_AT_ONCE])
             with self._state.write() as db:
                 self._lease.guard(db)
-                for record in records:
-                    self._keep(db, record)
+                self._store(member.connection).keep(db, Kind.DEAL, list(records), self._clock.now())
 
     def _doubtful(self, db: sa.Connection, member: Member, parked: set[str]) -> set[str]:
         """Records with a change that nobody has merged yet and that the list may show wrongly."""
