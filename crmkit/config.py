@@ -125,11 +125,14 @@ class ConnectionSettings(_Section):
 class Settings(_Section):
     """The whole file.
 
+    `secrets = "secrets_dir"`: secrets come from the files of `secrets_dir` only; a workspace
+    of made-up CRMs must not find the real ones' in the keyring.
     `sweep_hours`: a sync reads everything again if the last whole read is older, and so
     finds what no list of changes shows.
     """
 
     state: str = ".crmkit/state.db"
+    secrets: Literal["anywhere", "secrets_dir"] = "anywhere"
     secrets_dir: Path | None = None
     clock_margin_seconds: float = Field(default=120.0, gt=0)
     sweep_hours: float = Field(default=24.0, gt=0)

@@ -7,7 +7,7 @@ and a state store of its own; its sessions never look for a secret anywhere else
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,20 +22,20 @@ from crmkit.connectors.base import Connector
 from crmkit.errors import ConfigError
 from crmkit.migrating import OpenMigration
 from crmkit.migration.structure import PipelinePlace, StagePlace, Way
-from crmkit.model import Stage
+from crmkit.model import Kind, Stage
 from crmkit.rehearsal.decisions import Decisions
 from crmkit.rehearsal.drawn import blueprint_of
 from crmkit.rehearsal.masking import Masking
 from crmkit.rehearsal.settings import RATES_FILE, settings_of_twins, toml_text
 from crmkit.report.rates import Rates, rates_from_csv, rates_from_mapping
 from crmkit.sandbox.blueprint import Blueprint
-from crmkit.sandbox.clicks import Wanted, click_pipeline, click_stages
+from crmkit.sandbox.clicks import Wanted, click_pipeline, click_stages, unclick_stage
 from crmkit.sandbox.clock import Clock
 from crmkit.sandbox.server import Sandbox, vendor_app
 from crmkit.sandbox.twin import twin
 from crmkit.sandbox.wire import Settings
 from crmkit.session import Session
-from crmkit.sync import tables
+from crmkit.sync import queries, tables
 from crmkit.sync.state import State
 
 _SETTLE_SECONDS = 900.0  # longer than any index trails
@@ -225,7 +225,12 @@ def _write(
     first = path.read_text(encoding="utf-8").partition("\n")[0]
     decisions = Decisions(mask, blueprints) if mask is not None else None
     document = settings_of_twins(production.config, list(blueprints), addresses, decisions)
-    document = {"state": workspace.STATE_FILE, "secrets_dir": workspace.SECRETS_FOLDER, **document}
+    document = {
+        "state": workspace.STATE_FILE,
+        "secrets_dir": workspace.SECRETS_FOLDER,
+        "secrets": "secrets_dir",
+        **document,
+    }
     path.write_text(f"{first}\n# Twins of a rehearsal.\n{toml_text(document)}", encoding="utf-8")
     if production.config.settings.report.rates_file is not None:
         (folder / RATES_FILE).write_text(_rates_text(production), encoding="utf-8")
@@ -262,6 +267,38 @@ def click_checklist(opened: OpenMigration, box: Sandbox) -> None:
             line = lines[place.pipeline.ref]
             assert line is not None, "a stage to add has a pipeline to be added to"
             click_stages(app, line.ref.id, [_wanted(place.target)])
+
+
+def unclick_impossible(opened: OpenMigration, box: Sandbox, before: Collection[str]) -> list[str]:
+    """Take back what no person could have clicked in the real CRM either; in words, one line each.
+
+    A CRM's own rules hold for its administrators too; the connector tells them.
+
+    Args:
+        opened: The migration, opened after `click_checklist`: it has seen the new stages.
+        box: The twins.
+        before: Ids of the target's stages before the clicks.
+    """
+    target = opened.settings.target
+    connector = opened.connectors[target]
+
+    def refusal(name: str, stages: Sequence[Stage]) -> str:
+        refused = connector.cannot_hold(Kind.PIPELINE, {"name": name, "stages": tuple(stages)})
+        return "; ".join(sorted(set(refused.values())))
+
+    told: list[str] = []
+    for line in queries.pipelines(opened.state, target):
+        if not refusal(line.name, line.stages):
+            continue
+        kept = [stage for stage in line.stages if stage.id in before]
+        for stage in (one for one in line.stages if one.id not in before):
+            reason = refusal(line.name, [*kept, stage])
+            if not reason:
+                kept.append(stage)
+                continue
+            unclick_stage(box[target], line.ref.id, stage.id)
+            told.append(f"the stage {stage.name!r} of the pipeline {line.name!r}: {reason}")
+    return told
 
 
 def _wanted(stage: Stage) -> Wanted:

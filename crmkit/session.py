@@ -49,10 +49,11 @@ class Session:
 
     def secrets(self, connection: str) -> credentials.ConnectionSecrets:
         """The secrets of one connection."""
+        own = self.config.settings.secrets == "secrets_dir"
         return credentials.ConnectionSecrets(
             connection,
-            keyring=credentials.system_keyring(),
-            environ=os.environ,
+            keyring=None if own else credentials.system_keyring(),
+            environ={} if own else os.environ,
             directory=self.config.secrets_dir,
             redactor=self.redactor,
         )

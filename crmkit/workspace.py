@@ -91,9 +91,10 @@ def configuration(crms: Mapping[str, LocalCrm]) -> str:
     """The text of crmkit.toml for local CRMs; it holds no secret."""
     lines = [
         _MARK,
-        "# Secrets are not here: they lie in secrets_dir, or in the keyring, or in the environment.",
+        "# Secrets are not here: they lie in secrets_dir, and are looked for nowhere else.",
         f'state = "{STATE_FILE}"',
         f'secrets_dir = "{SECRETS_FOLDER}"',
+        'secrets = "secrets_dir"',
     ]
     for name, crm in crms.items():
         lines += ["", f"[connections.{name}]", f"crm = {_toml(crm.crm)}", "history = true"]

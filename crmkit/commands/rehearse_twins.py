@@ -19,7 +19,7 @@ from crmkit.migration.findings import Severity
 from crmkit.migration.proof import Proof, Verdict
 from crmkit.migration.proof_tables import proof_tables
 from crmkit.migration.structure import Way
-from crmkit.rehearsing import Rehearsal, click_checklist
+from crmkit.rehearsing import Rehearsal, click_checklist, unclick_impossible
 from crmkit.report.render.table import terminal_tables
 from crmkit.sync.guard import flags
 from crmkit.sync.plan import PlanFile
@@ -41,12 +41,14 @@ class Played:
 
     Attributes:
         document: As JSON.
+        planned: What the first plan would write, by act and kind.
         requests: What each twin answered.
         proof: Of a migration.
         code: The exit code.
     """
 
     document: dict[str, Any]
+    planned: Counter[tuple[str, str]] = field(default_factory=Counter)
     requests: Mapping[str, int] = field(default_factory=dict)
     proof: Proof | None = None
     code: int = 0
@@ -74,9 +76,21 @@ def play_migration(run: Run, twins: Rehearsal, state: State, source: str, target
             show_structure(terminal, planned, clicks, everything=False)
             show_findings(terminal, findings)
             _show_plan(run, file)
+        before = {
+            stage.id for pipeline in twins.box[target].world.pipelines.values() for stage in pipeline.stages
+        }
         click_checklist(opened, twins.box)
+    impossible: list[str] = []
     if clicks:
+        with open_migration(
+            session, state, source, target, watch=terminal.watch_pulls, read_only=True
+        ) as opened:
+            impossible = unclick_impossible(opened, twins.box, before)
         terminal.say("   Done in the twin. In production, you click this first.", "yellow")
+        for line in impossible:
+            terminal.say(
+                f"   Nobody can make {line}. Name another stage under `stages` of the migration.", "bold red"
+            )
 
     step(4, f"Writing to {target}, and again what changed, until nothing is left")
     made: list[str] = []
@@ -112,6 +126,7 @@ def play_migration(run: Run, twins: Rehearsal, state: State, source: str, target
     document = {
         "places": [place_json(one) for one in planned.structure.everything],
         "checklist": clicks,
+        "impossible": impossible,
         "findings": [finding_json(one) for one in findings],
         "guards": [one.model_dump(mode="json") for one in file.guards],
         "made": made,
@@ -120,7 +135,7 @@ def play_migration(run: Run, twins: Rehearsal, state: State, source: str, target
         "proof": proof.model_dump(mode="json", exclude={"hashes"}),
     }
     codes = [code, _CODES[proof.verdict], 4 if waits or stops else 0]
-    return Played(document, twins.requests, proof, worst(codes))
+    return Played(document, _planned(file), twins.requests, proof, worst(codes))
 
 
 def play_sync(run: Run, twins: Rehearsal, state: State, name: str, step: Step) -> Played:
@@ -154,7 +169,7 @@ def play_sync(run: Run, twins: Rehearsal, state: State, name: str, step: Step) -
         "quiet": quiet,
         "left": left.model_dump(mode="json"),
     }
-    return Played(document, twins.requests, None, code)
+    return Played(document, _planned(file), twins.requests, None, code)
 
 
 def _written(run: Run, state: State, sync: OpenSync) -> SyncResult:
@@ -203,9 +218,7 @@ def _show(run: Run, result: SyncResult) -> None:
 
 def _show_plan(run: Run, file: PlanFile) -> None:
     terminal = run.terminal
-    counts = Counter((write.act, write.kind) for write in file.writes)
-    told = ", ".join(f"{records(count, kind)} to {act}" for (act, kind), count in counts.items())
-    terminal.say(f"\n   {told or 'nothing to write'}")
+    terminal.say(f"\n   {act_words(_planned(file))}")
     for line in held_lines(file.sync, file.held, limit=SHOWN):
         terminal.tell(line)
     if file.guards:
@@ -213,3 +226,13 @@ def _show_plan(run: Run, file: PlanFile) -> None:
         for guard in file.guards:
             terminal.say(f"      {guard.reason}", "yellow")
         terminal.say(f"      then add {flags(file.guards)}", "yellow")
+
+
+def _planned(file: PlanFile) -> Counter[tuple[str, str]]:
+    return Counter((write.act, write.kind) for write in file.writes)
+
+
+def act_words(counts: Mapping[tuple[str, str], int]) -> str:
+    """What a plan would write, in words."""
+    told = ", ".join(f"{records(count, kind)} to {act}" for (act, kind), count in counts.items())
+    return told or "nothing to write"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from crmkit.sandbox.rows import Outcome, Pipeline, Stage
@@ -43,13 +43,39 @@ def click_stages(app: VendorApp, pipeline_id: str, stages: Sequence[Wanted]) -> 
         stage.order = order
 
 
+def unclick_stage(app: VendorApp, pipeline_id: str, stage_id: str) -> None:
+    """Take a stage back that nobody could have made."""
+    pipeline = app.world.pipelines[pipeline_id]
+    pipeline.stages = [one for one in pipeline.stages if one.id != stage_id]
+
+
 def _stage(app: VendorApp, pipeline_id: str, order: int, wanted: Wanted) -> Stage:
-    known = [stage.id for pipeline in app.world.pipelines.values() for stage in pipeline.stages]
-    probability = wanted.probability
-    return Stage(_free(known, salt=order), wanted.name, order, wanted.outcome, probability)
+    pipelines = app.world.pipelines
+    stages = [stage for pipeline in pipelines.values() for stage in pipeline.stages]
+    number = _free([stage.id.rpartition(":")[2] for stage in stages], salt=order)
+    made = Stage(_prefix(app, pipeline_id) + number, wanted.name, order, wanted.outcome, wanted.probability)
+    # Where stages are rows of a directory, a row has a number besides.
+    rows = [int(stage.extra["row_id"]) for stage in stages if "row_id" in stage.extra]
+    if rows:
+        made.extra = {"row_id": max(rows) + 1 + order}
+    return made
 
 
-def _free(known: object, salt: int = 0) -> str:
+def _prefix(app: VendorApp, pipeline_id: str) -> str:
+    """What the ids of a pipeline's stages begin with, where they tell the pipeline; else nothing."""
+    pipelines = app.world.pipelines
+    mine = pipelines.get(pipeline_id)
+    if mine is not None and mine.stages and not any(":" in one.id for one in mine.stages):
+        return ""  # also beside pipelines that do it: the first one's stages tell nothing
+    for pipeline in pipelines.values():
+        for stage in pipeline.stages:
+            head, colon, _ = stage.id.partition(":")
+            if colon and head.endswith(pipeline.id):
+                return f"{head.removesuffix(pipeline.id)}{pipeline_id}:"
+    return ""
+
+
+def _free(known: Iterable[str], salt: int = 0) -> str:
     """A numeric id above all that are there."""
-    numbers = [int(one) for one in known if str(one).isdecimal()]  # type: ignore[attr-defined]
+    numbers = [int(one) for one in known if one.isdecimal()]
     return str(max(numbers, default=0) + 1 + salt)

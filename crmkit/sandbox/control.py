@@ -13,7 +13,7 @@
 | `POST merge` | `{kind?, loser, winner}` |
 | `POST faults` | `{profile?, seed?, share?, slow_seconds?, late_seconds?, script?: [{fault, kind, skip}]}` |
 | `POST commit-late` | carries out what the fault `commit_late` put off -> `{calls}` |
-| `POST click` | `{pipeline?, to?, stages: [{name, outcome, probability?}]}`: what only an administrator can make |
+| `POST click` | `{pipeline?, to?, stages: [{name, outcome, probability?}]}`: what an administrator makes |
 | `POST clock` | `{advance: seconds}` and / or `{stop: true}` -> `{now}` |
 | `POST settings` | `{latency_ms?, limits?, lag_seconds?}` |
 | `POST clear` | sets the counters to zero |

@@ -175,3 +175,11 @@ def test_a_planted_secret_is_nowhere(crmkit: Crmkit, up: Up, tmp_path: Path) -> 
     files = [path for path in tmp_path.rglob("*") if path.is_file() and "secrets" not in path.parts]
     assert token not in written
     assert [path for path in files if token.encode() in path.read_bytes()] == []
+
+
+def test_a_workspace_of_made_up_crms_finds_no_secrets_but_its_own(
+    crmkit: Crmkit, up: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up("hubspot", deals=5)
+    monkeypatch.setenv("CRMKIT_HUBSPOT_TOKEN", "of-a-real-portal")
+    assert crmkit("pull", "hubspot").code == 0
