@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import click
 
 from crmkit.commands.run import Run
 from crmkit.errors import ConfigError, CrmkitError, UsageError
+from crmkit.private_file import write_private
 from crmkit.report import load
 from crmkit.report.compared import Differences
 from crmkit.report.differences import differences
@@ -216,17 +215,9 @@ def save(path: Path, text: str) -> None:
     """Write a file whole or not at all, readable by its owner only.
 
     Raises:
-        CrmkitError: It cannot be written.
+        UsageError: It cannot be written.
     """
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CrmkitError(
-            f"cannot write {path}: {error.strerror}", hint="Name another place with --out."
-        ) from error
+    write_private(path, [text.encode()])
 
 
 def _write_csv(run: Run, folder: Path, tables: Iterable[Table]) -> None:

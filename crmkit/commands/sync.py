@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from crmkit.commands.ran import exit_code, result_json, show_result
 from crmkit.commands.run import Run, worst
 from crmkit.commands.words import plural
 from crmkit.errors import CrmkitError, Interrupted, UsageError
+from crmkit.private_file import write_private
 from crmkit.report.render.visible import shortened
 from crmkit.session import Session
 from crmkit.sync.guard import stop
@@ -294,16 +294,4 @@ def _save(path: Path, file: PlanFile) -> None:
 
     A link of that name is replaced, never followed.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        scratch.unlink(missing_ok=True)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-        with os.fdopen(os.open(scratch, flags, 0o600), "w", encoding="utf-8") as stream:
-            stream.write(json_text(file.model_dump(mode="json")) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_private(path, [json_text(file.model_dump(mode="json")).encode(), b"\n"])

@@ -46,6 +46,7 @@ class Capabilities:
         notes_are_html: Whether the text of a note is HTML; elsewhere it is plain.
         writing: What can be written, by kind; a kind that is not named cannot be.
         creatable_fields: Per kind, the `Field` types of which `create_field` can make a custom field.
+        field_label_length: The longest label that `create_field` can give one; `None` if no limit is known.
         side_effects_off: Whether a write can be kept from starting the CRM's own automations.
         closing_sets_close_date: Whether moving a deal to a won or lost stage replaces its
             expected close date, unless the same write gives one.
@@ -68,6 +69,7 @@ class Capabilities:
     notes_are_html: bool = False
     writing: Mapping[Kind, Writing] = field(default_factory=dict)
     creatable_fields: Mapping[Kind, frozenset[str]] = field(default_factory=dict)
+    field_label_length: int | None = None
     side_effects_off: Support = Support.CANNOT
     closing_sets_close_date: bool = False
     one_close_date: bool = False

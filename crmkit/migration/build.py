@@ -15,7 +15,7 @@ from typing import TypeVar
 from crmkit.connectors.base import Connector
 from crmkit.connectors.clock import Clock
 from crmkit.connectors.writing import Act, Change, Result, Written
-from crmkit.errors import CrmkitError, OutcomeUnknown, Rejected
+from crmkit.errors import CrmkitError, OutcomeUnknown, Rejected, Unsupported
 from crmkit.migration.compile import Migration
 from crmkit.migration.structure import FRESH, FieldPlace, PipelinePlace, StagePlace, Way
 from crmkit.model import Kind, Pipeline, Ref
@@ -188,10 +188,17 @@ class Builder:
             wanted.id.removeprefix(FRESH), wanted.label, wanted.type, custom=True,
             max_length=wanted.max_length, options=wanted.options,
         )  # fmt: skip
-        made = self._journalled(
-            place.kind, Act.CREATE, f"field:{place.source.id}", wanted.label,
-            lambda: self._connector.create_field(place.kind, plain),
-        )  # fmt: skip
+        try:
+            made = self._journalled(
+                place.kind, Act.CREATE, f"field:{place.source.id}", wanted.label,
+                lambda: self._connector.create_field(place.kind, plain),
+            )  # fmt: skip
+        except (Rejected, Unsupported) as error:
+            # One field keeps nothing else away: without it, the note about the past tells its values.
+            self.built.checklist.append(
+                f"make a {place.kind} field {wanted.label!r} ({wanted.type}), which the API refused: {error}"
+            )
+            return
         self.built.made.append(f"{place.kind} field {made.label!r} ({made.type})")
 
     def _journalled(self, kind: Kind, act: Act, native: str, name: str, send: Callable[[], T]) -> T:

@@ -341,7 +341,7 @@ def _with_moving(
         untold={
             place.source.id: Untold(place.source.label, place.source.options)
             for place in structure.fields
-            if place.kind is Kind.DEAL and place.way is Way.NOTE
+            if place.kind is Kind.DEAL and place.way is not Way.SKIP and place.target is None
         },
     )
     return replace(group, members=members, words=words, moving=moving)
@@ -478,6 +478,7 @@ def _abilities(target: Connector, source: Sequence[Pipeline], there: Sequence[Pi
         target.capabilities.creatable_fields,
         _apart(source),
         _apart(there),
+        target.capabilities.field_label_length,
     )
 
 

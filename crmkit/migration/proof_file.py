@@ -8,7 +8,6 @@ each record. Whoever wants to check it finds a record again by its ids and its h
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, SkipValidation, Valid
 from pydantic.dataclasses import dataclass as checked
 
 from crmkit.errors import UsageError
+from crmkit.private_file import write_private
 from crmkit.report.money import Number
 
 MAX_BYTES = 1024 * 1024 * 1024
@@ -265,19 +265,7 @@ class Proof(_Json):
         Raises:
             UsageError: It cannot be written.
         """
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-        try:
-            scratch.unlink(missing_ok=True)
-            with os.fdopen(os.open(scratch, flags, 0o600), "wb") as stream:
-                stream.writelines(self._lines())
-                stream.flush()
-                os.fsync(stream.fileno())
-            scratch.replace(path)
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        finally:
-            scratch.unlink(missing_ok=True)
+        write_private(path, self._lines())
 
     def _lines(self) -> Iterator[bytes]:
         head = self.model_dump_json(exclude={"records", "hashes"}).encode()

@@ -8,10 +8,12 @@ told, and whatever depends on it waits.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from itertools import count
 
 from crmkit.connectors.base import Field
@@ -122,6 +124,7 @@ class Abilities:
         fields: Per kind, the types of custom fields that can be created.
         source_apart: Whether the source keeps won and lost beside the stage.
         target_apart: The same for the target.
+        label_length: The longest label of a field that can be created; `None` for any.
     """
 
     pipelines: bool = False
@@ -129,6 +132,7 @@ class Abilities:
     fields: Mapping[Kind, frozenset[str]] = field(default_factory=dict)
     source_apart: bool = False
     target_apart: bool = False
+    label_length: int | None = None
 
 
 # Pipelines and stages
@@ -398,7 +402,7 @@ def place_fields(
     _check_names(decided, [(one.id, one.label) for one in own], f"fields.{kind}", "source")
     named = _named_fields(kind, own, target, decided)
     free = [one for one in target if one.custom and not one.read_only and one not in named.values()]
-    labels = {one.label.strip().casefold() for one in target}
+    labels = {_plain(one.label) for one in target}
     found: list[FieldPlace] = []
     for one in own:
         wanted = _decided(decided, one.id, one.label)
@@ -417,9 +421,11 @@ def place_fields(
             if place.way is Way.SAME and place.target is not None:
                 free.remove(place.target)
             elif place.way is Way.CREATE and place.target is not None:
-                label = _new_label(place.target.label, labels)
-                labels.add(label.casefold())
-                place = replace(place, target=replace(place.target, label=label))
+                label = _new_label(one.label, labels, able.label_length)
+                labels.add(_plain(label))
+                cut = "" if _is_made(label, one.label, None) else f"as {label!r}: the label is too long there"
+                reason = "; ".join(filter(None, (place.reason, cut)))
+                place = replace(place, target=replace(place.target, label=label), reason=reason)
             found.append(place)
     return found
 
@@ -448,11 +454,22 @@ def _named_fields(
     return found
 
 
-def _new_label(label: str, taken: Collection[str]) -> str:
-    """The label, numbered if the target or another field has it already."""
+def _new_label(label: str, taken: Collection[str], most: int | None) -> str:
+    """The label as far as the target takes it, numbered if the target or another field has it already."""
+    numbered = (_cut(label, "" if at == 1 else f" ({at})", most) for at in count(1))
+    return next(one for one in numbered if _plain(one) not in taken)
+
+
+def _cut(label: str, number: str, most: int | None) -> str:
     label = label.strip()
-    numbered = (label if at == 1 else f"{label} ({at})" for at in count(1))
-    return next(one for one in numbered if one.casefold() not in taken)
+    return (label if most is None else label[: most - len(number)].rstrip()) + number
+
+
+def _is_made(one: str, label: str, most: int | None) -> bool:
+    """Whether a label is what `_new_label` makes of another one."""
+    found = re.search(r" \(\d+\)$", one.strip())
+    numbers = ["", found[0]] if found is not None else [""]
+    return any(_same(one, _cut(label, number, most)) for number in numbers)
 
 
 def _is_ours(one: Field) -> bool:
@@ -475,8 +492,8 @@ def _place_field(
 ) -> FieldPlace:
     stand_ins = _STAND_INS.get(one.type, ("text",))
     options = _options(one, decided)
-    # One that an earlier run had to number comes last.
-    for is_its in (_same, _is_numbered):
+    # One whose label an earlier run had to change comes last.
+    for is_its in (_same, partial(_is_made, most=able.label_length)):
         for type_ in stand_ins:
             for each in free:
                 if each.type == type_ and is_its(each.label, one.label) and _has_options(each, one, options):
@@ -511,12 +528,6 @@ def _has_options(target: Field, source: Field, options: Mapping[str, str]) -> bo
         return True
     offered = {label.casefold() for label in target.options.values()}
     return all(label.casefold() in offered for label in options.values())
-
-
-def _is_numbered(one: str, label: str) -> bool:
-    """Whether a label is another one with the number that `_new_label` adds."""
-    found = re.fullmatch(r"(.*) \(\d+\)", one.strip(), re.DOTALL)
-    return found is not None and _same(found[1], label)
 
 
 # Owners
@@ -571,4 +582,9 @@ def _check_names(decided: Collection[str], known: Sequence[tuple[str, str]], whe
 
 
 def _same(one: str, other: str) -> bool:
-    return one.strip().casefold() == other.strip().casefold()
+    return _plain(one) == _plain(other)
+
+
+def _plain(text: str) -> str:
+    """A name as names are compared: CRMs put blanks and accents in order by themselves."""
+    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()

@@ -50,7 +50,7 @@ def letter(
 
 
 def signature(author: str | None, at: datetime | None) -> str:
-    """The line above a note that tells who wrote it and when, for a CRM that puts in its own; may be empty."""
+    """The line above a note that tells who wrote it and when, for a CRM that puts in its own."""
     head = ", ".join(part for part in (author, moment(at) if at is not None else None) if part)
     return f"{head}:\n" if head else ""
 

@@ -268,7 +268,7 @@ class Notes:
         return found
 
     def _loses(self, entity: str, name: str, ties: Sequence[tuple[str, str | None]]) -> bool:
-        """Whether the target keeps less than a deal's companies or people: of companies it is the first one."""
+        """Whether the target keeps less than a deal's companies or people: of companies the first."""
         if not ties:
             return False
         if any(role for _, role in ties) or (name == "company" and len(ties) > 1):

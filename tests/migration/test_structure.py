@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -485,6 +486,23 @@ class TestFields:
         assert [one.way for one in first] == [Way.CREATE] * 2
         again = fields(source, [*there, *made])
         assert ways(again) == [(Way.SAME, one.id) for one in made]
+
+    def test_a_label_that_is_too_long_there_is_cut_and_told(self) -> None:
+        able = replace(ABLE, label_length=12)
+        source = [custom("a", "Reason for the loss"), custom("b", "Reason for the win")]
+        found = fields(source, [], able=able)
+        assert [one.target and one.target.label for one in found] == ["Reason for t", "Reason f (2)"]
+        assert found[0].reason == "as 'Reason for t': the label is too long there"
+
+    def test_a_field_that_was_made_under_a_cut_label_is_found_again(self) -> None:
+        able = replace(ABLE, label_length=12)
+        source = [custom("a", "Reason for the loss"), custom("b", "Reason for the win")]
+        made = [one.target for one in fields(source, [], able=able) if one.target is not None]
+        assert ways(fields(source, made, able=able)) == [(Way.SAME, one.id) for one in made]
+
+    def test_blanks_and_accents_that_a_crm_puts_in_order_make_no_other_label(self) -> None:
+        source = custom("a", " Gro\u0308\u00dfe   in cm")
+        assert ways(fields([source], [custom("x", "Gr\u00f6\u00dfe in cm")])) == [(Way.SAME, "x")]
 
     def test_a_deals_value_that_no_field_can_take_is_told_in_its_note(self) -> None:
         assert ways(fields([custom("a", "A")], [], able=Abilities())) == [(Way.NOTE, None)]

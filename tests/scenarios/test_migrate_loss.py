@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.loss import DAY, LABELS, LONG, PLAIN, Moved, moved, placed
+from tests.scenarios.loss import DAY, LABELS, LONG, PLAIN, PO_LABEL, Moved, moved, placed
 
 PAIRS = (
     ("hubspot", "zoho"), ("hubspot", "copper"), ("zoho", "hubspot"), ("copper", "bitrix24"),
@@ -78,7 +78,8 @@ def _fields(done: Moved, label: str) -> Mapping[str, tuple[Any, Any]]:
         "amount": (_money(here), _money(there)),
         "owner": (_mail(done.source, here), _mail(done.target, there)),
         "company": (_company(done.source, here), _company(done.target, there)),
-        "stage": (here.status, there.status),
+        # That a lost deal was abandoned is told in the note about its past.
+        "stage": (here.status.replace("abandoned", "lost"), there.status),
     }
     if here.status == "open":  # HubSpot has one close date, Copper's ends with the deal
         found["expected_close"] = (here.expected_close, there.expected_close)
@@ -184,6 +185,14 @@ def test_a_field_for_the_options_is_made_once(done: Moved) -> None:
     """Every run looks again; `Products` lacks the options, so a second one was made."""
     labels = [one.label for one in done.target.fields["deal"].values()]
     assert [one for one in labels if one.startswith("Products")] == ["Products", "Products (2)"]
+
+
+def test_a_field_whose_label_is_long_is_made_once_and_filled(done: Moved) -> None:
+    labels = [one.label for one in done.target.fields["deal"].values()]
+    (label,) = [one for one in labels if one.startswith("PO number") and one != "PO number"]
+    short = "PO number  of the customer"[:25].split() if done.target.crm == "zoho" else PO_LABEL.split()
+    assert label.split() == short
+    assert done.custom("labelled", label) == "PO-1"
 
 
 # Texts
@@ -317,3 +326,11 @@ def test_what_has_no_field_stands_in_the_note_about_the_past(
         return
     assert done.proven(label, field) == "unwritable"
     assert f"\n- {words}: " in done.letter(label)
+
+
+@pytest.mark.parametrize(
+    ("label", "words"), [("abandoned", "Lost as: abandoned"), ("forecast", "Forecast category: BEST_CASE")]
+)
+def test_what_no_sync_keeps_in_step_is_told_too(done: Moved, label: str, words: str) -> None:
+    tells = {"abandoned": "copper", "forecast": "hubspot"}[label] == done.source.crm
+    assert (label in done.ids and f"- {words}" in done.letter(label).splitlines()) == tells
