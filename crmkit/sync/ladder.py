@@ -119,14 +119,16 @@ class Ladder(Generic[L]):
     """Groups under construction; records are known by their place in the list."""
 
     def __init__(self, records: Sequence[L], decided: Decided) -> None:
-        # By id, then by connection: the order of refs, several times faster.
-        by_id = sorted(records, key=attrgetter("ref.id"))
-        self.records = sorted(by_id, key=attrgetter("ref.connection"))
-        names: dict[str, int] = {}
-        self.connection = array(
-            "i", (names.setdefault(one.ref.connection, len(names)) for one in self.records)
-        )
-        self._connections = len(names)
+        # The order of refs, several times faster than by comparing them.
+        sides: dict[str, list[L]] = defaultdict(list)
+        for record in records:
+            sides[record.ref.connection].append(record)
+        self.records: list[L] = []
+        self.connection = array("i")
+        for number, name in enumerate(sorted(sides)):
+            self.records += sorted(sides[name], key=attrgetter("ref.id"))
+            self.connection.extend(array("i", [number]) * len(sides[name]))
+        self._connections = len(sides)
         self._group = array("i", [_FREE]) * len(self.records)
         self._members: dict[int, list[int]] = {}
         self._evidence: dict[int, str] = {}
@@ -155,15 +157,18 @@ class Ladder(Generic[L]):
         """Link by one kind of key."""
         first: dict[Hashable, int] = {}
         shared: dict[Hashable, list[int]] = {}
-        keys = rung.keys
-        for at, record in enumerate(self.records):
-            for key in keys(record):
-                before = first.setdefault(key, at)
-                if before != at:
-                    found = shared.setdefault(key, [before])
-                    if found[-1] != at:
-                        found.append(at)
-        del first
+        hold = first.setdefault
+        for at, keys in enumerate(map(rung.keys, self.records)):
+            if keys:
+                for key in keys:
+                    before = hold(key, at)
+                    if before != at:
+                        found = shared.get(key)
+                        if found is None:
+                            shared[key] = [before, at]
+                        elif found[-1] != at:
+                            found.append(at)
+        del first, hold
         for found in shared.values():
             self._join(rung, found)
 
@@ -202,7 +207,8 @@ class Ladder(Generic[L]):
         ]
 
     def _try(self, rung: Rung[L], one: int, other: int) -> None:
-        if self.same(one, other):
+        left = self._group[one]
+        if left != _FREE and left == self._group[other]:
             return
         if rung.agrees is not None and not rung.agrees(self.records[one], self.records[other]):
             return
@@ -211,6 +217,14 @@ class Ladder(Generic[L]):
 
     def unite(self, rung: str, one: int, other: int) -> bool:
         """Link two records; whether nothing stood against it."""
+        group = self._group
+        if group[one] == group[other] == _FREE and not self._apart:  # nearly always
+            if self.connection[one] == self.connection[other]:
+                return False
+            group[one] = group[other] = one
+            self._members[one] = [one, other]
+            self._evidence[one] = self._evidence[other] = rung
+            return True
         if self.same(one, other):
             return True
         if self.told_apart(one, other) or self._clash(one, other):

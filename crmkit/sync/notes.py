@@ -20,7 +20,7 @@ from crmkit.model import Kind, LostKind, Ref
 from crmkit.sync import schema, tables
 from crmkit.sync.basis import Basis
 from crmkit.sync.group import Member
-from crmkit.sync.hub import Status
+from crmkit.sync.hub import HubField, Status
 from crmkit.sync.letters import Past, letter, plain_words, signature
 from crmkit.sync.moving import Moving
 from crmkit.sync.plan import Op
@@ -60,6 +60,7 @@ class Notes:
         self._target = self._group.members[moving.target]
         self._names: Mapping[str, str] | None = None
         self._stage_names: Mapping[str, str] | None = None
+        self._agreed: Mapping[str, Mapping[str, HubField]] = {}
         self._coming = {op.entity for op in basis.out.ops if op.act is Act.CREATE}
 
     def plan(self, waiting: Collection[str]) -> None:
@@ -177,6 +178,7 @@ class Notes:
         deals = {self._deal_of(one) for one in waiting}
         deals |= {one for one in self._out.examined if one.split(":")[1] == Kind.DEAL.value}
         for chunk in chunks(deals):
+            self._learn(chunk)
             natives = {
                 link.entity: link.native_id
                 for links in self._basis.links_of(chunk).values()
@@ -200,6 +202,13 @@ class Notes:
                     at = row["created_at"] if "at" in able.fields | able.create_fields else None
                     self._add(entity, _Place(deal, deal=True), text, at, None)
 
+    def _learn(self, deals: Collection[str]) -> None:
+        """What the group has agreed on: of deals of an earlier plan, too, whose letters wait since."""
+        known = self._hub.entities(self._db, deals)
+        known |= {deal: self._out.entities[deal] for deal in deals if deal in self._out.entities}
+        self._writes.parties.learn({}, known.values())
+        self._agreed = {deal: one.hub for deal, one in known.items()}
+
     def _letter_of(self, native: str) -> str:
         return self._group.entity_id(self._moving.source, Kind.NOTE, LETTER + native)
 
@@ -221,9 +230,8 @@ class Notes:
     def _untold(self, entity: str, row: Mapping[str, Any]) -> list[tuple[str, str]]:
         """What the target has no place for: fields that it cannot express, and custom fields without one."""
         found: list[tuple[str, str]] = []
-        hub = self._out.entities[entity].hub if entity in self._out.entities else {}
         for name in self._group.fields:
-            known = hub.get(name)
+            known = self._agreed.get(entity, {}).get(name)
             if (
                 known is None
                 or known.value in (None, [])
@@ -273,7 +281,7 @@ class Notes:
             return False
         if any(role for _, role in ties) or (name == "company" and len(ties) > 1):
             return True
-        known = self._out.entities[entity].hub.get(name) if entity in self._out.entities else None
+        known = self._agreed.get(entity, {}).get(name)
         if known is None or known.value in (None, []):
             return False
         return bool(self._target.codec.project(name, known.value) != known.value)

@@ -121,8 +121,9 @@ def ended(move: Move) -> dict[str, Any]:
         **{name: found[name] for name in ("counts", "sums", "links", "agreement")},
         "notes": Counter(" ".join(PLACES.sub(" ", note.text).split()) for note in world.notes.values()),
         "doubles": [key for key, count in Counter(markers_of(world.live)).items() if count > 1],
+        # Close makes stages first and puts them in order afterwards: killed between, the new ones stay last.
         "pipelines": sorted(
-            (one.name, [each.name for each in one.stages]) for one in world.pipelines.values()
+            (one.name, sorted(each.name for each in one.stages)) for one in world.pipelines.values()
         ),
         "fields": {
             kind: sorted(one.label for one in fields.values()) for kind, fields in world.fields.items()
