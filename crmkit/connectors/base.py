@@ -295,6 +295,14 @@ class Connector(ABC):
         """
         raise Unsupported(f"{self.context.connection}: {self.name} cannot write")
 
+    def changes_at_once(self, kind: Kind) -> int:
+        """How many records are read again, and then changed, in one go.
+
+        Few where each is read by a request of its own, so that little time passes between the
+        look and the write: nothing but that look keeps a user's edit from being overwritten.
+        """
+        return max(1, min(self.capabilities.writing.get(kind, Writing()).chunk, 500))
+
     def refuse_unwritable(self, changes: Sequence[Change]) -> None:
         """The first thing that `write` does: nothing is sent that the capabilities do not name.
 

@@ -168,7 +168,8 @@ class MemoryConnector(Connector):
                 answers_record=True,
             ),
             Kind.NOTE: Writing(
-                frozenset({Act.CREATE}), frozenset({"text", "deal_id", "company_id", "author_id", "at"})
+                frozenset({Act.CREATE, Act.DELETE}),
+                frozenset({"text", "deal_id", "company_id", "author_id", "at"}),
             ),
         },
     )
@@ -276,12 +277,6 @@ class MemoryConnector(Connector):
     def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
         found = {lookup.key: self.memory.carrying(lookup.kind, lookup.key) for lookup in lookups}
         return {key: refs for key, refs in found.items() if refs}
-
-    def reading_budget(self, kind: Kind, records: int, *, whole: bool = False) -> Budget:
-        return Budget()
-
-    def finding_budget(self, kind: Kind, lookups: Sequence[Lookup], *, existing: int = 0) -> Budget:
-        return Budget()
 
     def budget(self, changes: Sequence[Change]) -> Budget:
         return Budget()

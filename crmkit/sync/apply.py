@@ -24,7 +24,6 @@ from crmkit.sync.plan import Op
 from crmkit.sync.ready import Ready, Run, parent_of, ready_create, ready_delete, ready_update
 from crmkit.sync.state import State
 
-UPDATES_AT_ONCE = 500
 BREAKER_OPENS_AT = 10
 LEFT_ALONE = "since the plan was made; left alone"
 _PHASES = (
@@ -126,9 +125,10 @@ class Applier:
         if not ops or tally.error is not None:
             return
         try:
-            size = max(1, member.writing(ops[0].kind).chunk)
+            kind = ops[0].kind
+            size = max(1, member.writing(kind).chunk)
             if ops[0].act is not Act.CREATE:
-                size = min(size, UPDATES_AT_ONCE)
+                size = member.connector.changes_at_once(kind)
             for at in range(0, len(ops), size):
                 if member.connector.context.cancelled.is_set():
                     raise Interrupted(f"{connection}: stopped")

@@ -16,7 +16,6 @@ from typing import Any
 from crmkit.connectors.base import Connector
 from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup
 from crmkit.model import DealContact, Kind, Ref
-from crmkit.sync.apply import UPDATES_AT_ONCE
 from crmkit.sync.group import Group, Member
 from crmkit.sync.plan import Op
 
@@ -201,7 +200,7 @@ def _checks(member: Member, ops: Sequence[Op]) -> Iterator[Budget]:
     """Records are read again right before they are updated or deleted, chunk by chunk."""
     connector = member.connector
     for kind, found in _by_kind(op for op in ops if op.act is not Act.CREATE):
-        size = min(max(1, member.writing(kind).chunk), UPDATES_AT_ONCE)
+        size = connector.changes_at_once(kind)
         sizes = [
             min(size, left - at)
             for left in (sum(op.act is act for op in found) for act in (Act.UPDATE, Act.DELETE))

@@ -152,8 +152,10 @@ def _keep_used(since: Since, found: Undo) -> None:
     if not any(ref.kind in PARTIES for ref in ops):
         return
     named_by = since.named_by()
-    for ref in sorted(still_used([ref for ref in ops if ref.kind is not Kind.NOTE], named_by)):
-        users = {user.kind for user in named_by[ref]}
+    removing = {ref for ref in ops if ref.kind is not Kind.NOTE}
+    kept = still_used(removing, named_by)
+    for ref in sorted(kept):
+        users = {user.kind for user in named_by[ref] if user in kept or user not in removing}
         who = "other deals name" if Kind.DEAL in users else "other people belong to"
         found.impossible.append(f"{ref.kind} {ref.id} in {ref.connection}: {who} it by now")
         found.ops.remove(ops[ref])

@@ -194,6 +194,9 @@ class CloseConnector(Connector):
     def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
         return holding.cannot_hold(kind, values, self.learnt.known())
 
+    def changes_at_once(self, kind: Kind) -> int:
+        return costs.RECHECKED_AT_ONCE  # each is read by its own address
+
     def budget(self, changes: Sequence[Change]) -> Budget:
         return costs.budget(changes, self.learnt)
 

@@ -13,6 +13,7 @@ from crmkit.model import Kind
 # of one organization may use three times as much.
 # Source: https://developer.close.com/api/overview/rate-limits
 PER_SECOND = 20.0
+RECHECKED_AT_ONCE = 20
 _CHUNK = 100  # a request each: so many keep the pipe full
 _EVERY_ACT = frozenset(Act)
 

@@ -44,6 +44,7 @@ from crmkit.model import AnyRecord, Kind, Owner, Pipeline, Ref, StageChange, Wor
 
 OVERLAP = timedelta(minutes=5)
 BULK_HISTORY_ABOVE = 100
+_RECHECKED_AT_ONCE = 20
 _WRITES = {
     kind: Writing(
         acts=acts,
@@ -250,6 +251,9 @@ class CopperConnector(Connector):
 
     def cannot_hold(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, str]:
         return holding.cannot_hold(kind, values, self.account)
+
+    def changes_at_once(self, kind: Kind) -> int:
+        return _RECHECKED_AT_ONCE if self.options.fresh_reads else super().changes_at_once(kind)
 
     def budget(self, changes: Sequence[Change]) -> Budget:
         return budgets.budget(
