@@ -42,6 +42,9 @@ from crmkit.sync.state import State
 from crmkit.sync.undo import Undo
 
 ROUNDS = 2
+# A migration only makes records: a company that goes without its refused owner, then its people,
+# then their deals, then the notes on them.
+ROUNDS_OF_A_MIGRATION = 6
 
 
 @dataclass(slots=True)
@@ -207,12 +210,13 @@ class SyncRun:
         result = SyncResult(self.group.name, unavailable=self._unavailable)
         with self.lease() as lease, self._numbered("sync", result):
             result.recovery = self._recover(lease)
-            for turn in range(ROUNDS):
+            rounds = ROUNDS if self.group.moving is None else ROUNDS_OF_A_MIGRATION
+            for turn in range(rounds):
                 found = self._compute(result.recovery)
                 stop(self.group.name, found.guards, confirmed or {})
                 again = self._carry_out(found, lease, result, turn)
                 result.recovery.settling.clear()
-                if not again or turn == ROUNDS - 1:
+                if not again or turn == rounds - 1:
                     break
                 _look_again(result)
             result.held = found.held
@@ -293,8 +297,13 @@ class SyncRun:
             is_young = young(self.group, db, self.clock.now(), self._young_seconds())
         commit(self.group, self.state, lease, found, result.run, self.clock.now(), result.recovery.landed)
         result.recovery.landed.clear()
+        refused = result.count("refused")
         self._execute(found.ops, lease, result, turn=turn, is_young=is_young)
-        return any(tally.moved for tally in result.tallies.values())
+        if self.group.moving is not None and any(tally.error for tally in result.tallies.values()):
+            return False
+        waits = result.count("refused") > refused or result.count("blocked") > 0
+        moved = any(tally.moved for tally in result.tallies.values())
+        return moved or (self.group.moving is not None and waits)
 
     def _execute(
         self,
@@ -367,7 +376,7 @@ class SyncRun:
 def _look_again(result: SyncResult) -> None:
     """What moved under the first round is planned again by the second, which tells what became of it."""
     for tally in result.tallies.values():
-        stale = tally.counts.pop("stale", 0)
+        stale = tally.counts.pop("stale", 0) + tally.counts.pop("blocked", 0)
         tally.total -= stale
         result.writes -= stale
         tally.moved.clear()
