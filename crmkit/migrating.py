@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import permutations
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -249,9 +250,38 @@ def looked_ahead(opened: OpenMigration, migration: Migration, found: Computed) -
         found,
         fields,
         workspace.limits,
+        _taken(opened.state, migration.target),
+        needs=_needs(migration, opened.state),
         currencies=workspace.currencies,
         unprepared=target.connector.unprepared(kinds) if kinds else (),
     )
+
+
+def _taken(state: State, target: str) -> Callable[[Kind, str, Any], str | None]:
+    """Who in the target has a value already that a CRM may want to be unique."""
+    contacts, companies = schema.contacts.c, schema.companies.c
+    found: dict[tuple[Kind, str, str], str] = {}
+    with state.read() as db:
+        here = (contacts.connection == target, contacts.gone_at.is_(None))
+        for row in db.execute(sa.select(contacts.id, contacts.emails).where(*here)):
+            found |= {(Kind.CONTACT, "emails", str(one).casefold()): row.id for one in row.emails}
+        there = (companies.connection == target, companies.gone_at.is_(None))
+        for row in db.execute(sa.select(companies.id, companies.domain).where(*there)):
+            if row.domain:
+                found[Kind.COMPANY, "domain", row.domain.casefold()] = row.id
+    return lambda kind, name, value: found.get((kind, name, str(value).casefold()))
+
+
+def _needs(migration: Migration, state: State) -> dict[str, int]:
+    """What the migration needs of what a plan may limit, with what is there already."""
+    structure = migration.structure
+    new = [one for one in structure.pipelines if one.way in (Way.CREATE, Way.BY_HAND)]
+    found = {"pipelines": len(queries.pipelines(state, migration.target)) + len(new)}
+    for kind, known in migration.fields.items():
+        made = [one for one in structure.fields if one.kind is kind and one.way is Way.CREATE]
+        if made:
+            found[f"custom_fields.{kind}"] = sum(one.custom for one in known) + len(made)
+    return found
 
 
 def costs_of(opened: OpenMigration, migration: Migration, found: Computed) -> list[Cost]:
