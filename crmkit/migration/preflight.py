@@ -30,6 +30,7 @@ _SIGNS = re.compile(r"[\W_]+")
 _QUOTAS = frozenset({"daily", "daily_remaining", "credits_remaining"})
 _UNWRITTEN = ("company", "contacts")  # ids that may not exist yet; what is lost of them is looked at
 _SEVERITIES = {
+    "told": Severity.NOTE,
     "foreign": Severity.NOTE, "unwritable": Severity.LOSES, "unmapped": Severity.LOSES,
     "merged": Severity.NOTE,
     "left_out": Severity.LOSES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from crmkit.sandbox.server import Sandbox
+from crmkit.connectors.writing import Act, Change, Result
+from crmkit.model import Kind
+from crmkit.sandbox.server import VENDORS, Sandbox
+from tests.sandbox_bench import bench
 from tests.scenarios.conftest import Crmkit
 from tests.scenarios.migrating import Move, Open, open_move
 from tests.scenarios.moved import Team, values
@@ -205,3 +209,20 @@ def test_a_sample_that_was_taken_back_stays_away_when_the_rest_is_moved(move_of:
     assert not names & taken_back
     assert _undone(move.proof()[1], "deal") == taken_back
     assert move.delta()["writes"] == 0
+
+
+@pytest.mark.parametrize("crm", VENDORS)
+def test_every_crm_takes_a_note_back(crm: str) -> None:
+    with bench(crm, deals=2) as one, closing(one.connect()) as connector:
+        deal = next(iter(one.app.world.deals.values()))
+        where = {"company_id": deal.company_id} if crm == "close" else {"deal_id": deal.id}
+        create = Change("c", Act.CREATE, Kind.NOTE, None, {"text": "Hello", **where}, "ck1:aa:bb:note:1")
+        (made,) = [written for some in connector.write([create]) for written in some]
+        assert made.ref is not None
+        delete = Change("d", Act.DELETE, Kind.NOTE, made.ref, {}, None)
+        (gone,) = [written for some in connector.write([delete]) for written in some]
+        assert gone.result is Result.DONE
+        assert made.ref.id not in one.app.world.notes
+        # Once more: what is not there cannot be taken back, and is no error.
+        (again,) = [written for some in connector.write([delete]) for written in some]
+        assert again.result in (Result.DONE, Result.GONE)
