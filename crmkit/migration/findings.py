@@ -93,7 +93,6 @@ _ADVICE: Mapping[str, str] = {
     "frozen": "Decide with `crmkit conflicts`.",
     "unmapped": "Name what stands for the value in the stage map, `owners` or `values`.",
     "told": "Nothing: the note about the deal's past tells it. Map it onto a custom field to report on it.",
-    "left_out": "Nothing: it is your decision.",
     "unwritable": "Leave the field out, or map it onto one that can be written.",
     "refused": "Look at `crmkit refused`; correct the values, then try again.",
     "parked": "Nothing: an earlier write is looked up first.",
