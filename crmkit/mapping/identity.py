@@ -30,12 +30,18 @@ _LONG_FORMS = (
 )  # fmt: skip
 # Written without a blank before or behind the name.
 _JOINED_FORMS = re.compile("株式会社|有限会社|合同会社")
+# Their second words: a name without any of these has no long form.
+_LONG_FORM_SIGNS = frozenset(form[1] for form in _LONG_FORMS)
+_WORD = re.compile(r"\w+")
 _NOT_WORD = re.compile(r"[^\w]+")
+_SCHEME = re.compile(r"^[a-z]+://")
 _NOT_DIGIT = re.compile(r"\D+")
 
 
 def words(text: str) -> list[str]:
     """The words of a text: compatibility forms folded, accents and case removed."""
+    if text.isascii():  # nothing to fold, and most names
+        return _WORD.findall(text.lower())
     folded = unicodedata.normalize("NFKD", text.casefold())
     plain = "".join(ch for ch in folded if not unicodedata.combining(ch))
     return [word for word in _NOT_WORD.split(unicodedata.normalize("NFKC", plain)) if word]
@@ -48,8 +54,11 @@ def company_name(name: str | None) -> str | None:
     """
     if not name:
         return None
-    every = _spelled_out(words(_JOINED_FORMS.sub(" ", name))) or words(name)
-    kept = [word for word in _without_long_forms(every) if word not in _LEGAL_FORMS] or every
+    every = words(name if name.isascii() else _JOINED_FORMS.sub(" ", name))
+    if min(map(len, every), default=0) < 2:
+        every = _spelled_out(every) or words(name)
+    short = every if _LONG_FORM_SIGNS.isdisjoint(every) else _without_long_forms(every)
+    kept = [word for word in short if word not in _LEGAL_FORMS] or every
     text = " ".join(kept)
     return text if len(text) > 1 else None
 
@@ -81,7 +90,7 @@ def domain(text: str | None) -> str | None:
     if not text:
         return None
     host = text.strip().casefold().rsplit("@", 1)[-1]
-    host = re.sub(r"^[a-z]+://", "", host).split("/")[0].split("?")[0].split(":")[0].rstrip(".")
+    host = _SCHEME.sub("", host).split("/")[0].split("?")[0].split(":")[0].rstrip(".")
     host = host.removeprefix("www.")
     if "." not in host or host in FREE_MAIL or " " in host:
         return None
