@@ -205,10 +205,10 @@ def _carry_out(
             show_structure(terminal, planned, checklist(opened.migration), everything=False)
             show_findings(terminal, findings)
             show_summary(terminal, opened, planned, found, file)
-            # Nobody is asked about a plan that would be refused afterwards.
-            stop(opened.name, file.guards, confirmed)
-            if file.writes or planned.structure.of_way(Way.CREATE):
-                click.confirm(_question(file, target), abort=True, err=True)
+        # Nobody is asked about a plan that would be refused afterwards, and nothing is made for it.
+        stop(opened.name, file.guards, confirmed, planned.group.plan_command)
+        if not yes and (file.writes or planned.structure.of_way(Way.CREATE)):
+            click.confirm(_question(file, target), abort=True, err=True)
         built = opened.build()
         for line in built.made:
             terminal.say(f"Made in {target}: {line}")

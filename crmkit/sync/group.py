@@ -120,6 +120,13 @@ class Group:
     moving: Moving | None = None
 
     @property
+    def plan_command(self) -> str:
+        """What shows a person the plan."""
+        if self.moving is not None:
+            return f"crmkit migrate plan {self.moving.source} {self.moving.target}"
+        return f"crmkit plan {self.name}"
+
+    @property
     def group8(self) -> str:
         """What identifies the group in markers."""
         return digest8(self.name)

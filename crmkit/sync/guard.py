@@ -63,8 +63,16 @@ def flags(guards: Iterable[TrippedGuard]) -> str:
     return " ".join(f"--confirm {name}={count}" for name, count in counts.items())
 
 
-def stop(sync: str, tripped: Sequence[TrippedGuard], confirmed: Mapping[str, int]) -> None:
+def stop(
+    sync: str, tripped: Sequence[TrippedGuard], confirmed: Mapping[str, int], look: str | None = None
+) -> None:
     """Stop at guards that nobody confirmed.
+
+    Args:
+        sync: The sync's name.
+        tripped: The guards.
+        confirmed: By guard, up to which count somebody let it pass.
+        look: The command that shows the plan.
 
     Raises:
         GuardTripped: There are some; the hint says what lets them pass.
@@ -73,7 +81,8 @@ def stop(sync: str, tripped: Sequence[TrippedGuard], confirmed: Mapping[str, int
     if stops:
         raise GuardTripped(
             f"{sync}: stopped before the first write:\n" + "\n".join(f"  {one.reason}" for one in stops),
-            hint=f"Look at the plan with `crmkit plan {sync}`; if that is what you want, add {flags(stops)}",
+            hint=f"Look at the plan with `{look or f'crmkit plan {sync}'}`; "
+            f"if that is what you want, add {flags(stops)}",
         )
 
 

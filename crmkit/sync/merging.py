@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crmkit.mapping.custom import Plain, Unmapped
-from crmkit.model import Kind
+from crmkit.model import Kind, Outcome
 from crmkit.sync.basis import Basis
 from crmkit.sync.hub import Entity, HeldConflict, HubField, Link
 from crmkit.sync.plan import FieldChange
@@ -68,6 +68,8 @@ class Merging:
                 sides = _as_found(known, sides, context)
             merged = merge(known.value, known.origin, sides, context)
             found.again |= self._keep(entity, name, merged, hub, bases, held, label)
+            if name == "lost_reason":
+                merged.due = [one for one in merged.due if self._is_lost(one.connection, live, found.due)]
             if self._is_told(name, merged):
                 merged.unwritable.clear()
             self._collect(entity, name, merged, sides, found.due, label)
@@ -79,6 +81,17 @@ class Merging:
             if bases[link.connection] != dict(link.bases):
                 self._basis.out.put_link(replace(link, bases=bases[link.connection]))
         return found
+
+    def _is_lost(
+        self, connection: str, live: Sequence[LiveRow], due: Mapping[str, Sequence[FieldChange]]
+    ) -> bool:
+        """Whether a member's deal is lost, or will be by this plan: only then a CRM keeps why."""
+        for change in due.get(connection, ()):
+            if change.field == "stage":
+                outline = self._group.members[connection].codec.stages.outline
+                return outline[change.new[1]].outcome is Outcome.LOST
+        row = next(row for link, row in live if link.connection == connection)
+        return str(row["outcome"]) == Outcome.LOST.value
 
     def _is_told(self, name: str, merged: Merged) -> bool:
         """Whether a value that a migration's target cannot hold stands in the note about the deal's past."""

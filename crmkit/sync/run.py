@@ -213,7 +213,7 @@ class SyncRun:
             rounds = ROUNDS if self.group.moving is None else ROUNDS_OF_A_MIGRATION
             for turn in range(rounds):
                 found = self._compute(result.recovery)
-                stop(self.group.name, found.guards, confirmed or {})
+                stop(self.group.name, found.guards, confirmed or {}, self.group.plan_command)
                 again = self._carry_out(found, lease, result, turn)
                 result.recovery.settling.clear()
                 if not again or turn == rounds - 1:
@@ -236,7 +236,7 @@ class SyncRun:
             found = self._compute(result.recovery)
             if content_hash(found.ops) != file.content:
                 raise StalePlan(f"{self.group.name} would write something else now than the plan says")
-            stop(self.group.name, found.guards, confirmed or {})
+            stop(self.group.name, found.guards, confirmed or {}, self.group.plan_command)
             self._carry_out(found, lease, result)
             result.held = found.held
         return result

@@ -14,7 +14,7 @@ from crmkit.connectors.base import Capabilities
 from crmkit.connectors.memory import MemoryConnector
 from crmkit.connectors.writing import Act, Change, Result, Written
 from crmkit.errors import CrmkitError, GuardTripped, StalePlan
-from crmkit.model import Deal, DealContact, Kind, Tombstone
+from crmkit.model import Deal, DealContact, Kind, Outcome, Tombstone
 from crmkit.sync.pull import Pull
 from crmkit.sync.run import SyncResult, SyncRun
 from crmkit.sync.undo import Undo, plan_undo
@@ -794,3 +794,21 @@ def test_a_crm_without_keys_gets_no_deals_and_a_person_is_told(bench: Bench):
 
     assert (result.exit_code, [one.kind for one in result.held]) == (4, ["required"])
     assert bench["b"].deals() == {}
+
+
+def test_why_a_deal_was_lost_is_written_only_to_deals_that_are_lost(bench: Bench) -> None:
+    bench.add("a", "b").settings |= {
+        "fields": ["name", "stage", "lost_reason"],
+        "order": ["a", "b"],
+        "sources": {"stage": ["b"]},
+    }
+    bench["a"].deal("1", key="k", lost_reason="Price", stage_id="lost", outcome=Outcome.LOST)
+    bench["b"].deal("9", key="k", lost_reason=None)
+    bench.sync()
+    assert bench["b"].get("9").lost_reason is None  # open there: no CRM keeps a reason for that
+    bench.wait()
+    bench["b"].edit("9", stage_id="lost")
+    bench.sync()
+    bench.wait()
+    bench.sync()
+    assert bench["b"].get("9").lost_reason == "Price"
