@@ -146,8 +146,6 @@ class Writes:
                     self._basis.hold(_HELD[policy], connection, entity.id, label, name, reason)
                     return
                 continue
-            if known.value in (None, []) and self._group.if_missing(name) == "without":
-                continue  # a new record holds nothing anyway
             projected = member.codec.project(name, known.value)
             if isinstance(projected, Unmapped):
                 policy = self._group.if_missing(name)
