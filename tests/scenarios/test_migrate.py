@@ -14,7 +14,7 @@ from tests.scenarios.conftest import Crmkit
 from tests.scenarios.migrating import Open, open_move
 
 PAIRS = list(itertools.permutations(VENDORS, 2))
-DEALS = int(os.environ.get("CRMKIT_MIGRATED", "36"))
+DEALS = int(os.environ.get("CRMKIT_MIGRATED", "60"))
 
 
 @pytest.fixture
