@@ -16,7 +16,7 @@ from crmkit.connectors.writing import Act
 from crmkit.errors import UsageError
 from crmkit.migration.build import Builder, Built
 from crmkit.migration.compile import Migration, compile_migration, name_of
-from crmkit.migration.findings import Finding
+from crmkit.migration.findings import Finding, Severity
 from crmkit.migration.preflight import preflight
 from crmkit.migration.proof import Proof, prove
 from crmkit.migration.sample import Chosen, Context, choose
@@ -245,7 +245,7 @@ def looked_ahead(opened: OpenMigration, migration: Migration, found: Computed) -
         kind: [*known, *(one.target for one in coming if one.kind is kind and one.target is not None)]
         for kind, known in migration.fields.items()
     }
-    return preflight(
+    return left_unread(migration) + preflight(
         target,
         found,
         fields,
@@ -255,6 +255,18 @@ def looked_ahead(opened: OpenMigration, migration: Migration, found: Computed) -
         currencies=workspace.currencies,
         unprepared=target.connector.unprepared(kinds) if kinds else (),
     )
+
+
+def left_unread(migration: Migration) -> list[Finding]:
+    """What of the source is not read, and so does not come along."""
+    source = migration.group.members[migration.source].connector
+    if not source.capabilities.reads_one_contact:
+        return []
+    reason = (
+        f"of a deal's people only the main one is read from {source.title}; further ones do not come along"
+    )
+    advice = "Add them to the deals in the target by hand, or keep the source until you have looked."
+    return [Finding("contacts_unread", Severity.LOSES, Kind.DEAL, "contacts", 1, (), reason, advice)]
 
 
 def _taken(state: State, target: str) -> Callable[[Kind, str, Any], str | None]:

@@ -50,6 +50,7 @@ class Capabilities:
         side_effects_off: Whether a write can be kept from starting the CRM's own automations.
         closing_sets_close_date: Whether moving a deal to a won or lost stage replaces its
             expected close date, unless the same write gives one.
+        reads_one_contact: Whether of a deal's people only the main one is read.
         one_close_date: Whether the day a deal is expected to close and the time it was closed
             are one field, so that writing one replaces the other.
         find_lag_seconds: How far `find` may trail behind writes.
@@ -72,6 +73,7 @@ class Capabilities:
     field_label_length: int | None = None
     side_effects_off: Support = Support.CANNOT
     closing_sets_close_date: bool = False
+    reads_one_contact: bool = False
     one_close_date: bool = False
     find_lag_seconds: float = 0.0
     deal_names: Support = Support.YES

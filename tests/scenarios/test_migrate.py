@@ -53,3 +53,12 @@ def unexplained(proof: dict) -> list[tuple[str, str, str, str]]:
         for one in record["differences"]
         if one["code"] == "unexplained"
     ]
+
+
+@pytest.mark.parametrize(("source", "told"), [("zoho", True), ("copper", True), ("close", False)])
+def test_people_that_a_source_does_not_show_are_named_before_the_first_write(
+    move_of: Open, source: str, told: bool
+) -> None:
+    move = move_of(source, "hubspot", deals=4, there=2, awkward=False)
+    _, plan = move.shown("plan")
+    assert ("contacts_unread" in {one["code"] for one in plan["findings"]}) is told

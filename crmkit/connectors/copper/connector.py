@@ -101,6 +101,7 @@ class CopperConnector(Connector):
         ),
         stage_history=Support.YES,
         notes=Support.YES,
+        reads_one_contact=True,
         # Not documented: assume that a search trails its writes.
         search_lag_seconds=60.0,
         find_lag_seconds=60.0,  # keys are found by the search

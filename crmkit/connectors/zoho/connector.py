@@ -117,6 +117,7 @@ class ZohoConnector(Connector):
         merges=Support.CANNOT,
         stage_history=Support.YES,
         notes=Support.YES,
+        reads_one_contact=True,
         max_in_flight=_CALLS_AT_ONCE,
         version_seconds=1.0,
         search_lag_seconds=0.0,  # COQL reads the database
