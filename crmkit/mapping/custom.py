@@ -74,6 +74,28 @@ def fitted(custom: CustomField, value: Plain) -> list[Any] | Unmapped:
         return Unmapped(f"{value!r} is not a {custom.type}, which {custom.id} holds")
 
 
+def written_custom(custom: CustomField, value: Plain) -> dict[str, Any] | Unmapped:
+    """The model value that expresses a common value, under `custom.<id>`."""
+    found = fitted(custom, value)
+    if isinstance(found, Unmapped):
+        return found
+    return {f"custom.{custom.id}": _whole(custom, found) if found else None}
+
+
+def restored_custom(custom: CustomField, native: Plain) -> dict[str, Any]:
+    """The model value that puts back exactly what the field held, under `custom.<id>`."""
+    many = native if isinstance(native, list) else [native]
+    found = [typed(one, custom.type) for one in many if one is not None]
+    return {f"custom.{custom.id}": _whole(custom, found)}
+
+
+def _whole(custom: CustomField, values: list[Any]) -> Any:
+    """Several values where the field holds several, else the one; `None` if there is none."""
+    if custom.type == "choices":
+        return tuple(values)
+    return values[0] if values else None
+
+
 def converted(source: CustomField, target: CustomField, value: Any) -> Plain | Unmapped:
     """A custom field's stored value as another CRM's field holds it, as plain JSON; `None` if it is empty."""
     native = plain_custom(value, source.type)
@@ -106,6 +128,11 @@ def plain_custom(value: Any, kind: str) -> Plain:
 
 
 def typed(value: Any, kind: str) -> Any:
+    """A plain value as the model has it for a type of field.
+
+    Raises:
+        ValueError, KeyError, InvalidOperation: It is no value of that type.
+    """
     if kind in ("number", "money"):
         return Decimal(value)
     if kind == "boolean" and isinstance(value, str):
@@ -118,6 +145,11 @@ def typed(value: Any, kind: str) -> Any:
 
 
 def plain_number(value: Any) -> str | None:
+    """A number as text, the same for equal numbers; `None` stays.
+
+    Raises:
+        InvalidOperation: It is no number.
+    """
     if value is None:
         return None
     text = format(Decimal(value).normalize(), "f")
@@ -125,6 +157,7 @@ def plain_number(value: Any) -> str | None:
 
 
 def plain_text(value: Any) -> str | None:
+    """A day or a text as text; `None` stays."""
     return value.isoformat() if isinstance(value, date) else value
 
 

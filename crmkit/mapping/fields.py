@@ -25,12 +25,13 @@ from crmkit.mapping.custom import (
     Plain,
     Unmapped,
     decoded,
-    fitted,
     plain_custom,
     plain_number,
     plain_text,
+    restored_custom,
     tidy,
     typed,
+    written_custom,
 )
 from crmkit.mapping.identity import email as email_key
 from crmkit.mapping.stages import StageMap, Unwritable
@@ -230,11 +231,7 @@ class Codec:
             people = (DealContact(id=one[0], role=one[1], primary=bool(one[2])) for one in native)
             values = {"contacts": tuple(people)}
         elif name in self.custom:
-            custom = self.custom[name]
-            many = native if isinstance(native, list) else [native]
-            found = [typed(one, custom.type) for one in many if one is not None]
-            whole = tuple(found) if custom.type == "choices" else (found[0] if found else None)
-            values = {f"custom.{custom.id}": whole}
+            values = restored_custom(self.custom[name], native)
         else:
             return dict(self._write_values(name, native, None))  # type: ignore[arg-type]
         return {each: one for each, one in values.items() if each.split(".")[0] in self.writable}
@@ -276,7 +273,7 @@ class Codec:
         if name == "tags":
             return {"tags": tuple(value or ())}
         if name in self.custom:
-            return self._custom_values(self.custom[name], value)
+            return written_custom(self.custom[name], value)
         return {name: value if name != "name" else (value or "")}
 
     def _decode_stage(self, native: Plain) -> Plain | Unmapped:
@@ -373,15 +370,6 @@ class Codec:
 
     def _unknown_contact(self, native: str) -> bool:
         return (self.connection, Kind.CONTACT, native) not in self.directory.entity_of
-
-    def _custom_values(self, custom: CustomField, value: Plain) -> dict[str, Any] | Unmapped:
-        found = fitted(custom, value)
-        if isinstance(found, Unmapped):
-            return found
-        name = f"custom.{custom.id}"
-        if custom.type == "choices":
-            return {name: tuple(found) or None}
-        return {name: found[0] if found else None}
 
 
 def _contact(one: Any) -> list[Any]:

@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from crmkit.mapping.custom import CustomField, Plain, Unmapped, decoded, fitted, plain_custom, tidy, typed
+from crmkit.mapping.custom import (
+    CustomField,
+    Plain,
+    Unmapped,
+    decoded,
+    plain_custom,
+    restored_custom,
+    tidy,
+    written_custom,
+)
 from crmkit.mapping.fields import Codec
 from crmkit.model import Kind
 
@@ -98,11 +107,7 @@ class PartyCodec:
         if name == "owner":
             values: dict[str, Any] = {"owner_id": native}
         elif name in self.custom:
-            custom = self.custom[name]
-            many = native if isinstance(native, list) else [native]
-            found = [typed(one, custom.type) for one in many if one is not None]
-            whole = tuple(found) if custom.type == "choices" else (found[0] if found else None)
-            values = {f"custom.{custom.id}": whole}
+            values = restored_custom(self.custom[name], native)
         elif name == "name" and self.kind is Kind.CONTACT:
             values = dict(zip(("name", "first_name", "last_name"), native, strict=True))
         else:
@@ -113,12 +118,7 @@ class PartyCodec:
         if name == "owner":
             return self.deals.write_values("owner", value)
         if name in self.custom:
-            custom = self.custom[name]
-            found = fitted(custom, value)
-            if isinstance(found, Unmapped):
-                return found
-            whole = (tuple(found) or None) if custom.type == "choices" else (found[0] if found else None)
-            return {f"custom.{custom.id}": whole}
+            return written_custom(self.custom[name], value)
         if name == "name" and self.kind is Kind.CONTACT:
             # An update renames a person by the whole name; how it parts is seen by its last word.
             first, _, last = (value or "").rpartition(" ")
