@@ -42,10 +42,6 @@ class Merging:
         self._basis = basis
         self._group = basis.group
 
-    def look_again(self, entity: str) -> None:
-        """Let the next plan look at a record although nothing changes until then."""
-        self._basis.out.pending.add(entity)
-
     def merge(
         self,
         entity: Entity,

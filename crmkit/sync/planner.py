@@ -149,19 +149,18 @@ class Planner:
         writes.parties.learn(rows, entities.values())
         past = self._hub.past(basis.db, ids, self._now - OSCILLATION_WINDOW)
         basis.conflicts = {(one.entity, one.field): one for one in self._hub.conflicts(basis.db, ids)}
-        parties: dict[Kind, StoredRows] = {}
+        rows_of = {Kind.DEAL: rows}
         for id in ids:
             entity = entities.get(id)
             if entity is None or not self._group.fields_of(entity.kind):
                 continue
             basis.out.examined.add(id)
-            if entity.status is Status.LIVE and entity.kind is Kind.DEAL:
-                self._one(basis, writes, merging, entity, links[id], rows, past)
-            elif entity.status is Status.LIVE:
-                if entity.kind not in parties:
-                    known = (link for found in links.values() for link in found)
-                    parties[entity.kind] = basis.linked_rows(known, entity.kind)
-                self._party(writes, merging, entity, links[id], parties[entity.kind], past)
+            if entity.status is not Status.LIVE:
+                continue
+            if entity.kind not in rows_of:
+                known = (link for found in links.values() for link in found)
+                rows_of[entity.kind] = basis.linked_rows(known, entity.kind)
+            self._one(basis, writes, merging, entity, links[id], rows_of[entity.kind], past)
 
     def _one(
         self,
@@ -173,43 +172,24 @@ class Planner:
         rows: StoredRows,
         past: Mapping[tuple[str, str], Sequence[Past]],
     ) -> None:
+        """Merge one record. Companies and people are created by whoever needs them."""
+        is_deal = entity.kind is Kind.DEAL
         live = [
             (link, rows[link.connection, link.native_id])
             for link in links
             if link.status is Status.LIVE and (link.connection, link.native_id) in rows
         ]
-        label = next((row["name"] for _, row in live if row["name"]), entity.id)
-        merged = merging.merge(entity, live, label, past)
-        if writes.delete(merged.entity, links, live, label):
-            basis.out.pending.add(entity.id)
-            return
-        writes.update(merged.entity, live, merged.due, label)
-        missing = writes.create(merged.entity, links, live, label)
-        if merged.again or missing:
-            basis.out.pending.add(entity.id)
-
-    def _party(
-        self,
-        writes: Writes,
-        merging: Merging,
-        entity: Entity,
-        links: Sequence[Link],
-        rows: StoredRows,
-        past: Mapping[tuple[str, str], Sequence[Past]],
-    ) -> None:
-        """Merge the fields of a company or person; who is missing is created by whoever needs them."""
-        live = [
-            (link, rows[link.connection, link.native_id])
-            for link in links
-            if link.status is Status.LIVE and (link.connection, link.native_id) in rows
-        ]
-        if len(live) < 2:
+        if not is_deal and len(live) < 2:
             return  # nothing to agree on yet
         label = next((row["name"] for _, row in live if row["name"]), entity.id)
         merged = merging.merge(entity, live, label, past)
+        if is_deal and writes.delete(merged.entity, links, live, label):
+            basis.out.pending.add(entity.id)
+            return
         writes.update(merged.entity, live, merged.due, label)
-        if merged.again:
-            merging.look_again(entity.id)
+        missing = is_deal and writes.create(merged.entity, links, live, label)
+        if merged.again or missing:
+            basis.out.pending.add(entity.id)
 
     # What waits although nothing changed
 
