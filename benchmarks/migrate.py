@@ -103,9 +103,10 @@ def _client(folder: Path, source: str, target: str) -> None:
         with open_migration(session, state, source, target, watch=quiet, read_only=True) as opened:
             clock.step("pull of both", sum(one.requests for one in opened.pulls))
             planned = opened.as_planned()
-            found, _ = opened.run(planned).plan()
+            would_be = opened.as_sync(planned)
+            found, _ = would_be.run.plan()
             clock.step("plan", 0, f"{len(found.ops):,} writes")
-            costs = costs_of(opened, planned, found)
+            costs = costs_of(session, state, would_be, found)
             wanted = _to_click(planned.structure)
         if wanted:
             print("CLICK " + json.dumps(wanted), flush=True)

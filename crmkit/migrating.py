@@ -34,7 +34,7 @@ from crmkit.sync.pull import Pull, PullResult
 from crmkit.sync.rows import TABLES
 from crmkit.sync.run import SyncRun
 from crmkit.sync.state import State
-from crmkit.syncing import OpenSync, Watch, open_local, raise_if_hopeless
+from crmkit.syncing import OpenSync, Watch, meet, open_local, raise_if_hopeless
 
 
 def settings_of(session: Session, source: str, target: str) -> MigrationSettings:
@@ -91,6 +91,11 @@ class OpenMigration:
         """Plans and writes the migration, or a part of it."""
         chosen = migration or self.migration
         return SyncRun(chosen.group, self.state, self.session.clock, offsets=self.offsets)
+
+    def as_sync(self, migration: Migration | None = None) -> OpenSync:
+        """The migration, or a part of it, as whoever watches and tells about runs takes it."""
+        run = self.run(migration)
+        return OpenSync(run, run.group, self.pulls, self.workspaces)
 
     def build(self) -> Built:
         """Make the pipelines, stages and fields that the target lacks, and look at it again."""
@@ -150,12 +155,7 @@ def open_migration(
     # The source is never written, whatever the engine would plan.
     connectors = {name: session.connect(name, read_only=read_only or name == source) for name in names}
     try:
-        workspaces: dict[str, Workspace] = {}
-        offsets: dict[str, timedelta] = {}
-        for name, connector in connectors.items():
-            before = session.clock.now()
-            workspaces[name] = told = connector.check()
-            offsets[name] = told.server_time - before if told.server_time is not None else timedelta(0)
+        workspaces, offsets = meet(session, connectors)
         migration = compile_migration(settings, connectors, state)
         yield OpenMigration(session, state, settings, connectors, migration, workspaces, offsets, list(pulls))
     finally:
@@ -296,28 +296,13 @@ def _needs(migration: Migration, state: State) -> dict[str, int]:
     return found
 
 
-def costs_of(opened: OpenMigration, migration: Migration, found: Computed) -> list[Cost]:
+def costs_of(session: Session, state: State, opened: OpenSync, found: Computed) -> list[Cost]:
     """Requests and minutes per CRM, the reads that come with the writes included."""
-    limits = {name: one.limits for name, one in opened.workspaces.items()}
-    return _costs(opened.session, opened.state, migration.group, found, limits)
-
-
-def sync_costs(session: Session, state: State, opened: OpenSync, found: Computed) -> list[Cost]:
-    """The same for a sync."""
-    limits = {name: one.connector.check().limits for name, one in opened.group.members.items()}
-    return _costs(session, state, opened.group, found, limits)
-
-
-def _costs(
-    session: Session,
-    state: State,
-    group: Group,
-    found: Computed,
-    limits: Mapping[str, Mapping[str, int]],
-) -> list[Cost]:
+    group = opened.group
     with state.read() as db:
         existing = _counts(db, list(group.members))
         is_young = young(group, db, session.clock.now(), group.settings.in_flight_seconds)
+    limits = {name: one.limits for name, one in opened.workspaces.items()}
     return costs(group, found.ops, young=is_young, existing=existing, limits=limits)
 
 

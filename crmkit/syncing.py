@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from crmkit.connectors.base import Connector
 from crmkit.connectors.usage import Usage
 from crmkit.errors import ConfigError, CredentialsError, CrmkitError, Interrupted
 from crmkit.mapping.stages import StageMap
+from crmkit.model import Workspace
 from crmkit.report.load import outline, stage_map
 from crmkit.session import RunningPull, Session, pull
 from crmkit.sync import queries, schema, tables
@@ -53,11 +54,13 @@ class OpenSync:
         run: Plans and writes.
         group: The compiled sync.
         pulls: How refreshing the local copy went, if it was done.
+        workspaces: What the members that could be reached say about themselves.
     """
 
     run: SyncRun
     group: Group
     pulls: Sequence[PullResult] = ()
+    workspaces: Mapping[str, Workspace] = field(default_factory=dict)
 
 
 def named(session: Session, name: str) -> SyncSettings:
@@ -116,11 +119,11 @@ def open_sync(
     queries.pulled(state, reachable)
     connectors = {member: session.connect(member, read_only=read_only) for member in settings.members}
     try:
-        offsets = {member: _offset(session, connectors[member]) for member in reachable}
+        workspaces, offsets = meet(session, {member: connectors[member] for member in reachable})
         maps = stage_maps(session, state, settings.members)
         group = compile_group(name, settings, connectors, maps, state)
         run = SyncRun(group, state, session.clock, offsets=offsets, unavailable=unavailable)
-        yield OpenSync(run, group, pulls)
+        yield OpenSync(run, group, pulls, workspaces)
     finally:
         for connector in connectors.values():
             connector.close()
@@ -135,11 +138,20 @@ def stage_maps(session: Session, state: State, members: Sequence[str]) -> Mappin
     }
 
 
-def _offset(session: Session, connector: Connector) -> timedelta:
-    """How far a CRM's clock is ahead of this machine's; also proves the credentials."""
-    before = session.clock.now()
-    workspace = connector.check()
-    return workspace.server_time - before if workspace.server_time is not None else timedelta(0)
+def meet(
+    session: Session, connectors: Mapping[str, Connector]
+) -> tuple[dict[str, Workspace], dict[str, timedelta]]:
+    """What CRMs say about themselves, and how far their clocks are ahead of this one's.
+
+    Also proves the credentials.
+    """
+    workspaces: dict[str, Workspace] = {}
+    offsets: dict[str, timedelta] = {}
+    for name, connector in connectors.items():
+        before = session.clock.now()
+        workspaces[name] = told = connector.check()
+        offsets[name] = told.server_time - before if told.server_time is not None else timedelta(0)
+    return workspaces, offsets
 
 
 def raise_if_hopeless(pulls: Sequence[PullResult], unavailable: Mapping[str, str]) -> None:

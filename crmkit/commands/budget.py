@@ -10,7 +10,7 @@ import click
 from crmkit.commands.run import Run
 from crmkit.commands.sync import tell_unread
 from crmkit.errors import UsageError
-from crmkit.migrating import costs_of, open_migration, settings_of, sync_costs
+from crmkit.migrating import costs_of, open_migration, settings_of
 from crmkit.sync.estimate import Cost
 from crmkit.syncing import named, open_sync
 
@@ -36,7 +36,7 @@ def budget(run: Run, what: Sequence[str], no_pull: bool) -> None:
         ):
             tell_unread(run, opened.pulls)
             found, _ = opened.run.plan()
-            _show(run, sync_costs(session, state, opened, found))
+            _show(run, costs_of(session, state, opened, found))
         return
     if len(what) != 2:
         raise UsageError("name a sync, or the source and target of a migration")
@@ -47,9 +47,9 @@ def budget(run: Run, what: Sequence[str], no_pull: bool) -> None:
         open_migration(session, state, source, target, watch=watch, read_only=True) as moving,
     ):
         tell_unread(run, moving.pulls)
-        migration = moving.as_planned()
-        found, _ = moving.run(migration).plan()
-        _show(run, costs_of(moving, migration, found))
+        planned = moving.as_sync(moving.as_planned())
+        found, _ = planned.run.plan()
+        _show(run, costs_of(session, state, planned, found))
 
 
 def _show(run: Run, costs: Sequence[Cost]) -> None:

@@ -38,7 +38,7 @@ from crmkit.migration.structure import Way
 from crmkit.sync.guard import stop
 from crmkit.sync.plan import PlanFile
 from crmkit.sync.state import State
-from crmkit.syncing import OpenSync, watched
+from crmkit.syncing import watched
 
 _SAMPLE = 50
 
@@ -232,9 +232,8 @@ def _write(
     brief: bool,
     more: Mapping[str, Any] | None = None,
 ) -> int:
-    work = opened.run(migration)
-    sync = OpenSync(work, migration.group, opened.pulls)
-    result = watched(sync, state, lambda: work.sync(confirmed), run.terminal.watch_writes)
+    sync = opened.as_sync(migration)
+    result = watched(sync, state, lambda: sync.run.sync(confirmed), run.terminal.watch_writes)
     code = exit_code(result, sync)
     if run.terminal.as_json:
         run.terminal.json({**result_json(result, run, code), **(more or {})})
@@ -252,10 +251,9 @@ def _question(file: PlanFile, target: str) -> str:
 def _planned_code(
     opened: OpenMigration, migration: Migration, file: PlanFile, findings: Sequence[Finding]
 ) -> int:
-    sync = OpenSync(opened.run(migration), migration.group, opened.pulls)
     waits = migration.structure.of_way(Way.OPEN) or migration.structure.of_way(Way.BY_HAND)
     stops = any(one.severity in (Severity.STOPS, Severity.HELD) for one in findings)
-    return worst([plan_code(file, sync), 4 if waits or stops else 0])
+    return worst([plan_code(file, opened.as_sync(migration)), 4 if waits or stops else 0])
 
 
 migrate.add_command(verify)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from crmkit.migration.proof_tables import proof_tables
 from crmkit.report.render.cells import Table
 from crmkit.report.render.table import terminal_tables
 from crmkit.sync.undo import plan_undo
-from crmkit.syncing import OpenSync, watched
+from crmkit.syncing import watched
 
 _SHOWN_TABLES = 8
 _ROWS = 20
@@ -129,10 +130,9 @@ def migrate_undo(run: Run, source: str, target: str, yes: bool) -> None:
                 abort=True, err=True,
             )  # fmt: skip
         for number in numbers:
-            work = opened.run()
             undo = plan_undo(opened.migration.group, state, number)
-            sync = OpenSync(work, opened.migration.group, opened.pulls)
-            result = watched(sync, state, lambda work=work, undo=undo: work.undo(undo), terminal.watch_writes)  # type: ignore[misc]
+            sync = opened.as_sync()
+            result = watched(sync, state, partial(sync.run.undo, undo), terminal.watch_writes)
             code = worst([exit_code(result, sync), 4 if undo.impossible else 0])
             codes.append(code)
             documents.append(

@@ -136,7 +136,7 @@ def show_summary(
 
 def show_costs(terminal: Terminal, opened: OpenMigration, migration: Migration, found: Computed) -> None:
     """Requests and minutes per CRM, at its real limits."""
-    rows = [cost_row(one) for one in costs_of(opened, migration, found)]
+    rows = [cost_row(one) for one in costs_of(opened.session, opened.state, opened.as_sync(migration), found)]
     terminal.table(COST_COLUMNS, rows, right=(1, 2, 3, 4, 5))
 
 

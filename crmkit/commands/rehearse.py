@@ -20,7 +20,7 @@ from crmkit.commands.sync import tell_unread
 from crmkit.commands.words import plural, records
 from crmkit.config import FILE_NAME
 from crmkit.errors import ConfigError, UsageError
-from crmkit.migrating import costs_of, open_migration, sample_of, settings_of, sync_costs
+from crmkit.migrating import costs_of, open_migration, sample_of, settings_of
 from crmkit.migration.proof_html import proof_html
 from crmkit.migration.structure import Way
 from crmkit.rehearsal.masking import Masking
@@ -198,13 +198,14 @@ def _read(run: Run, session: Session, state: State, asked: _Asked, mask: Masking
     if asked.sync is not None:
         with open_sync(reading, state, asked.sync, watch=None, read_only=True) as opened:
             found, file = opened.run.plan()
-            costs = sync_costs(reading, state, opened, found)
+            costs = costs_of(reading, state, opened, found)
             begun = _begun(opened.group, state)
     else:
         with open_migration(reading, state, *asked.names, watch=None, read_only=True) as moving:
             planned = moving.as_planned()
-            found, file = moving.run(planned).plan()
-            costs = costs_of(moving, planned, found)
+            would_be = moving.as_sync(planned)
+            found, file = would_be.run.plan()
+            costs = costs_of(reading, state, would_be, found)
             owners = [one for one in planned.structure.owners if one.way is Way.OPEN]
             undecided += [one.source.email or one.source.name for one in owners]
             begun = _begun(moving.migration.group, state)

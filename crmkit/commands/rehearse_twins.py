@@ -103,8 +103,7 @@ def play_migration(run: Run, twins: Rehearsal, state: State, source: str, target
             made.extend(built.made)
             for line in built.made:
                 terminal.say(f"   Made in {target}: {line}")
-            work = opened.run()
-            sync = OpenSync(work, opened.migration.group, opened.pulls)
+            sync = opened.as_sync()
             result = _written(run, state, sync)
             return result, exit_code(result, sync), opened.settings.in_flight_seconds
 
