@@ -17,6 +17,7 @@ from crmkit.connectors.base import Field
 from crmkit.connectors.bitrix24.batch import Portal
 from crmkit.connectors.bitrix24.commands import PAGE_ROWS, command
 from crmkit.connectors.bitrix24.customs import field_of
+from crmkit.connectors.labels import CHOICES, labels_of
 from crmkit.errors import AccessDenied, BadAnswer, MissingScope, OutcomeUnknown, Rejected
 from crmkit.model import Kind
 
@@ -31,7 +32,6 @@ _TYPES = {
     "choices": "enumeration",
 }
 CREATABLE = frozenset(_TYPES)
-_CHOICES = ("choice", "choices")
 _SHORT = 255
 # Decimals that a number keeps; left alone, a new field rounds to fewer.
 _PRECISION = 10
@@ -89,8 +89,8 @@ def body_of(wanted: Field) -> dict[str, Any]:
         "MULTIPLE": "Y" if wanted.type == "choices" else "N",
         "MANDATORY": "N",
     }
-    if wanted.type in _CHOICES:
-        body["LIST"] = _listed(_labels(wanted))
+    if wanted.type in CHOICES:
+        body["LIST"] = _listed(labels_of(wanted))
     if wanted.type == "number":
         body["SETTINGS"] = {"PRECISION": _PRECISION}
     if wanted.type == "text" and (wanted.max_length is None or wanted.max_length > _SHORT):
@@ -106,14 +106,10 @@ def name_of(wanted: Field) -> str:
 
 def missing_options(there: Field, wanted: Field) -> Sequence[str]:
     """Labels that a list lacks; a portal may give them back with HTML entities (inferred)."""
-    if wanted.type not in _CHOICES:
+    if wanted.type not in CHOICES:
         return ()
     known = {html.unescape(label) for label in there.options.values()}
-    return [label for label in _labels(wanted) if html.unescape(label) not in known]
-
-
-def _labels(wanted: Field) -> list[str]:
-    return list(dict.fromkeys(wanted.options.values()))
+    return [label for label in labels_of(wanted) if html.unescape(label) not in known]
 
 
 def _listed(labels: Sequence[str], *, after: int = 0) -> list[dict[str, Any]]:
@@ -188,8 +184,8 @@ def _refuse_misfits(connection: str, wanted: Field) -> None:
     """Refuse what could not be used, before any call."""
     if not wanted.label.strip():
         raise Rejected(f"{connection}: a custom field needs a label")
-    labels = _labels(wanted)
-    if wanted.type in _CHOICES and not (labels and all(label.strip() for label in labels)):
+    labels = labels_of(wanted)
+    if wanted.type in CHOICES and not (labels and all(label.strip() for label in labels)):
         raise Rejected(f"{connection}: the field {wanted.label!r} needs options, each with a label")
     long = [label for label in (wanted.label, *labels) if len(label) > _SHORT]
     if long:  # a longer one would be cut (inferred), and not be found again

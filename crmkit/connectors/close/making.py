@@ -14,6 +14,7 @@ from crmkit.connectors.base import Context, Field
 from crmkit.connectors.close.custom import KEY_FIELD, Row, describe
 from crmkit.connectors.close.posts import call_for, row_of
 from crmkit.connectors.http import Call, Http
+from crmkit.connectors.labels import CHOICES, labels_of
 from crmkit.errors import AccessDenied, MissingScope, OutcomeUnknown, Rejected
 
 _SHORT = 255  # Close tells no limit; longer texts get the field with several lines
@@ -25,7 +26,6 @@ _TYPES = {
     "choices": "choices",
 }
 CREATABLE = frozenset({"text", *_TYPES})  # there is neither a yes/no field nor one for money
-_CHOICES = ("choice", "choices")
 
 
 class Maker:
@@ -113,7 +113,7 @@ class Maker:
             raise Rejected(f"{where} needs a label")
         if wanted.label == KEY_FIELD:
             raise Rejected(f"{where} is crmkit's own")
-        if wanted.type in _CHOICES and not (labels and all(labels)):
+        if wanted.type in CHOICES and not (labels and all(labels)):
             raise Rejected(f"{where} needs choices, each with a label")
 
 
@@ -130,8 +130,8 @@ def body_of(wanted: Field) -> Row:
         "name": wanted.label,
         "type": _TYPES.get(wanted.type, "text" if short else "textarea"),
     }
-    if wanted.type in _CHOICES:
-        body["choices"] = list(dict.fromkeys(wanted.options.values()))
+    if wanted.type in CHOICES:
+        body["choices"] = labels_of(wanted)
         body["accepts_multiple_values"] = wanted.type == "choices"
     return body
 
@@ -154,7 +154,7 @@ def fitting(rows: Iterable[Row], wanted: Field) -> Row | None:
 
 def missing_choices(row: Row, wanted: Field) -> Sequence[str]:
     """Labels that a field of choices lacks."""
-    if wanted.type not in _CHOICES:
+    if wanted.type not in CHOICES:
         return ()
     known = {str(choice).strip() for choice in row.get("choices") or ()}
-    return [label for label in dict.fromkeys(wanted.options.values()) if label not in known]
+    return [label for label in labels_of(wanted) if label not in known]

@@ -17,6 +17,7 @@ from crmkit.connectors.copper.settling import write_call
 from crmkit.connectors.copper.steps import Wire
 from crmkit.connectors.copper.values import STRING_LENGTH, Row, describe, on
 from crmkit.connectors.http import Answer
+from crmkit.connectors.labels import labels_of
 from crmkit.errors import AccessDenied, BadAnswer, MissingScope, OutcomeUnknown, Rejected
 from crmkit.model import Kind
 
@@ -172,8 +173,3 @@ def missing_options(row: Mapping[str, Any], wanted: Field) -> Sequence[str]:
         return ()
     known = {str(option.get("name")) for option in row.get("options") or ()}
     return [label for label in labels_of(wanted) if label not in known]
-
-
-def labels_of(wanted: Field) -> list[str]:
-    """The labels of the wanted options, each once."""
-    return list(dict.fromkeys(wanted.options.values()))

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from crmkit.connectors import labels
 from crmkit.connectors.base import Field
 from crmkit.connectors.hubspot.answers import Row
 from crmkit.connectors.hubspot.calls import Api
@@ -38,7 +39,6 @@ _SHAPES: Mapping[str, tuple[str, str]] = {
     "choices": ("enumeration", "checkbox"),
 }
 CREATABLE: Mapping[Kind, frozenset[str]] = dict.fromkeys(GROUPS, frozenset(_SHAPES))
-_CHOICES = ("choice", "choices")
 # To HubSpot money is a number with a currency sign: values of both are the same.
 _ALIKE = {"money": "number"}
 _ONE_LINE_CHARS = 255
@@ -75,7 +75,7 @@ class Customs:
                 HubSpot refuses it.
         """
         try:
-            check(wanted)
+            labels.check(wanted, wanted.options.values() if wanted.type in labels.CHOICES else ())
         except ValueError as error:
             raise Rejected(f"{self._connection}: no {kind} field was made: {error}") from error
         rows = self.rows(kind)
@@ -123,7 +123,9 @@ class Customs:
             Rejected: Only one of another type has that label.
         """
         named = [
-            row for row in rows if _is_custom(kind, row) and tidy(row.get("label")) == tidy(wanted.label)
+            row
+            for row in rows
+            if _is_custom(kind, row) and labels.tidy(row.get("label")) == labels.tidy(wanted.label)
         ]
         fitting = [row for row in named if _fits(kind, row, wanted)]
         exact = [row for row in fitting if _described(kind, row).type == wanted.type]
@@ -156,22 +158,6 @@ class Customs:
         return changed
 
 
-def check(wanted: Field) -> None:
-    """Raise for labels that HubSpot could not keep.
-
-    Raises:
-        ValueError: With the reason.
-    """
-    choices = list(wanted.options.values()) if wanted.type in _CHOICES else []
-    if wanted.type in _CHOICES and not choices:
-        raise ValueError("a choice needs at least one option")
-    for what, label in (("the label", wanted.label), *(("an option", one) for one in choices)):
-        if not label.strip():
-            raise ValueError(f"{what} is empty")
-        if any(unicodedata.category(letter) in ("Cc", "Cs") and not letter.isspace() for letter in label):
-            raise ValueError(f"{what} holds a control character or half a character")
-
-
 def property_body(kind: Kind, wanted: Field, taken: Collection[str]) -> Row:
     """What makes the property; its name is one that is not taken."""
     type_, field_type = _SHAPES[wanted.type]
@@ -180,7 +166,7 @@ def property_body(kind: Kind, wanted: Field, taken: Collection[str]) -> Row:
     body: Row = {
         "groupName": GROUPS[kind],
         "name": property_name(wanted, taken),
-        "label": _one_line(wanted.label),
+        "label": labels.one_line(wanted.label),
         "type": type_,
         "fieldType": field_type,
     }
@@ -190,7 +176,7 @@ def property_body(kind: Kind, wanted: Field, taken: Collection[str]) -> Row:
     if wanted.type == "boolean":
         # HubSpot's own have these; whether a call has to name them is not documented.
         body["options"] = [_option(label, value, at) for at, (value, label) in enumerate(_YES_NO)]
-    if wanted.type in _CHOICES:
+    if wanted.type in labels.CHOICES:
         body["options"] = all_options({}, wanted)
     return body
 
@@ -210,11 +196,10 @@ def property_name(wanted: Field, taken: Collection[str]) -> str:
 
 def lacking(row: Mapping[str, Any], wanted: Field) -> list[str]:
     """The wanted options that a property does not have, by label."""
-    if wanted.type not in _CHOICES:
+    if wanted.type not in labels.CHOICES:
         return []
-    there = {tidy(option.get("label")) for option in row.get("options") or ()}
-    labels = {tidy(label): _one_line(label) for label in wanted.options.values()}
-    return [label for key, label in labels.items() if key not in there]
+    there = (option.get("label") for option in row.get("options") or ())
+    return labels.lacking(there, wanted.options.values())
 
 
 def all_options(row: Mapping[str, Any], wanted: Field) -> list[Row]:
@@ -231,15 +216,6 @@ def all_options(row: Mapping[str, Any], wanted: Field) -> list[Row]:
         taken.add(value)
         there.append(_option(label, value, at))
     return there
-
-
-def tidy(label: Any) -> str:
-    """A label as labels are compared: one form of each letter, single blanks."""
-    return _one_line(unicodedata.normalize("NFC", str(label or "")))
-
-
-def _one_line(label: str) -> str:
-    return " ".join(label.split())
 
 
 def _option(label: str, value: str, at: int) -> Row:
@@ -279,7 +255,7 @@ def schema_scope(kind: Kind) -> str:
 
 
 def _hint(kind: Kind, wanted: Field) -> str:
-    listed: Iterable[str] = wanted.options.values() if wanted.type in _CHOICES else ()
+    listed: Iterable[str] = wanted.options.values() if wanted.type in labels.CHOICES else ()
     with_options = f" and the options {', '.join(listed)}" if listed else ""
     return (
         f"Grant the app the scope {schema_scope(kind)}; or in HubSpot: Settings, Properties, {kind} "

@@ -8,10 +8,10 @@ Source: https://www.zoho.com/crm/developer/docs/api/v8/create-custom-field.html
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from crmkit.connectors import labels
 from crmkit.connectors.base import Field
 from crmkit.connectors.zoho.columns import KEY_FIELD, MODULES, to_field
 from crmkit.connectors.zoho.dialect import ZohoRefused
@@ -69,7 +69,7 @@ class Customs:
                 refuses it.
         """
         try:
-            check(wanted)
+            _check(wanted)
         except ValueError as error:
             raise Rejected(f"{self._connection}: no {kind} field was made: {error}") from error
         meta = self._same(kind, wanted) or self._make(kind, wanted)
@@ -166,7 +166,7 @@ class Customs:
             # Zoho does not tell upper from lower case in labels.
             if (
                 not _is_custom(meta)
-                or tidy(meta.get("field_label")).casefold() != tidy(wanted.label).casefold()
+                or labels.tidy(meta.get("field_label")).casefold() != labels.tidy(wanted.label).casefold()
             ):
                 continue
             there = to_field(meta)
@@ -184,28 +184,21 @@ class Customs:
         return list((self._shapes.fields(kind, fresh=True).fields or {}).values())
 
 
-def check(wanted: Field) -> None:
+def _check(wanted: Field) -> None:
     """Raise for labels that Zoho could not keep.
 
     Raises:
         ValueError: With the reason.
     """
     choices = wanted_choices(wanted)
-    if wanted.type in _CHOICES and not choices:
-        raise ValueError("a choice needs at least one option")
-    for what, label in (("the label", wanted.label), *(("an option", one) for one in choices)):
-        if not label.strip():
-            raise ValueError(f"{what} is empty")
-        if any(unicodedata.category(letter) in ("Cc", "Cs") and not letter.isspace() for letter in label):
-            raise ValueError(f"{what} holds a control character or half a character")
-    for label in choices:
-        if len(_one_line(label)) > _CHOICE_CHARS:
-            raise ValueError(f"an option is longer than {_CHOICE_CHARS} characters")
+    labels.check(wanted, choices)
+    if any(len(labels.one_line(label)) > _CHOICE_CHARS for label in choices):
+        raise ValueError(f"an option is longer than {_CHOICE_CHARS} characters")
 
 
 def field_body(wanted: Field) -> dict[str, Any]:
     """What makes the field."""
-    body: dict[str, Any] = {"field_label": _one_line(wanted.label)}
+    body: dict[str, Any] = {"field_label": labels.one_line(wanted.label)}
     if wanted.type in _CHOICES:
         return {
             **body,
@@ -225,14 +218,13 @@ def wanted_choices(wanted: Field) -> list[str]:
     """The labels to have, without the empty one that every picklist begins with."""
     if wanted.type not in _CHOICES:
         return []
-    return [label for label in wanted.options.values() if tidy(label) != _NO_CHOICE]
+    return [label for label in wanted.options.values() if labels.tidy(label) != _NO_CHOICE]
 
 
 def lacking(meta: Meta, wanted: Field) -> list[str]:
     """The wanted choices that a field does not have, by label."""
-    there = {tidy(value.get("display_value")) for value in meta.get("pick_list_values") or ()}
-    labels = {tidy(label): _one_line(label) for label in wanted_choices(wanted)}
-    return [label for key, label in labels.items() if key not in there]
+    there = (value.get("display_value") for value in meta.get("pick_list_values") or ())
+    return labels.lacking(there, wanted_choices(wanted))
 
 
 def all_choices(meta: Meta, wanted: Field) -> list[dict[str, Any]]:
@@ -242,15 +234,6 @@ def all_choices(meta: Meta, wanted: Field) -> list[dict[str, Any]]:
         for value in meta.get("pick_list_values") or ()
     ]
     return [*there, *(_choice(label) for label in lacking(meta, wanted))]
-
-
-def tidy(label: Any) -> str:
-    """A label as labels are compared: one form of each letter, single blanks."""
-    return _one_line(unicodedata.normalize("NFC", str(label or "")))
-
-
-def _one_line(label: str) -> str:
-    return " ".join(label.split())
 
 
 def _choice(label: str) -> dict[str, Any]:
