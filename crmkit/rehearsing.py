@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from crmkit import config, credentials, workspace
+from crmkit import config, workspace
 from crmkit.connectors import registry
 from crmkit.connectors.base import Connector
 from crmkit.errors import ConfigError
@@ -53,24 +53,6 @@ class ReadingSession(Session):
         """An open connection that only reads, whatever is asked for."""
         del read_only
         return Session.connect(self, connection, read_only=True)
-
-
-class TwinSession(Session):
-    """The session of a rehearsal: secrets come from its folder and nowhere else.
-
-    The connections have production's names. A keyring or an environment that knows a secret by
-    such a name must neither give it to a twin nor be given one.
-    """
-
-    def secrets(self, connection: str) -> credentials.ConnectionSecrets:
-        """The made-up secrets of one twin."""
-        return credentials.ConnectionSecrets(
-            connection,
-            keyring=None,
-            environ={},
-            directory=self.config.secrets_dir,
-            redactor=self.redactor,
-        )
 
 
 class TwinClock:
@@ -203,7 +185,7 @@ def rehearsal(
         box.start()
         path = _write(production, box, blueprints, folder, mask)
         loaded = config.load(path, registry.OptionModels())
-        yield Rehearsal(TwinSession(loaded, production.redactor, TwinClock(clock)), box, blueprints)
+        yield Rehearsal(Session(loaded, production.redactor, TwinClock(clock)), box, blueprints)
 
 
 def _write(
@@ -214,6 +196,8 @@ def _write(
     mask: Masking | None,
 ) -> Path:
     """The workspace: secrets of the twins, and production's settings without its own."""
+    # Connections have production's names: a keyring or an environment that knows a secret by such a name must
+    # neither give it to a twin nor be given one, so secrets come from this folder alone.
     # The address is given always: a connector that took it from a secret would go by whichever it finds.
     addresses = {name: {"base_url": app.base_url, **app.connection} for name, app in box.apps.items()}
     crms = {

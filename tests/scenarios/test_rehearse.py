@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from crmkit import config, workspace
 from crmkit.connectors import registry
-from crmkit.rehearsing import ReadingSession, TwinSession
+from crmkit.rehearsing import ReadingSession
 from crmkit.sandbox.server import Sandbox
 from crmkit.session import Session
 from tests.scenarios.conftest import Crmkit, Result
@@ -160,6 +160,7 @@ def test_the_kept_workspace_has_productions_settings_and_none_of_its_secrets_or_
     kept = tomllib.loads((tmp_path / "kept/crmkit.toml").read_text(encoding="utf-8"))
     assert kept["report"] == production["report"]
     assert kept["syncs"] == production["syncs"]
+    assert (kept["secrets"], kept["secrets_dir"]) == ("secrets_dir", ".crmkit/secrets")
     assert list(kept["connections"]) == ["hubspot", "zoho"]
     decided = kept["migrations"]["move"]
     assert {**decided, "owners": {}} == {**production["migrations"]["move"], "owners": {}}
@@ -231,7 +232,7 @@ def test_secrets_of_a_rehearsal_come_from_its_folder_and_stay_there(
     monkeypatch.setattr("crmkit.credentials.system_keyring", lambda: elsewhere)
     monkeypatch.setenv("CRMKIT_HUBSPOT_TOKEN", "production's")
     loaded = config.load(tmp_path / "crmkit.toml", registry.OptionModels())
-    secrets = TwinSession(loaded).secrets("hubspot")
+    secrets = Session(loaded).secrets("hubspot")
     assert secrets.find("token") is None
     secrets.put("token", SecretStr("made up"))
     assert secrets.get("token").get_secret_value() == "made up"
@@ -277,6 +278,7 @@ def test_a_masked_sync_goes_through_and_production_is_only_read(desk: Desk, tmp_
     kept = tomllib.loads((tmp_path / "kept/crmkit.toml").read_text(encoding="utf-8"))
     production = tomllib.loads((desk.folder / "crmkit.toml").read_text(encoding="utf-8"))
     assert kept["syncs"] == production["syncs"]
+    assert (kept["secrets"], kept["secrets_dir"]) == ("secrets_dir", ".crmkit/secrets")
     stages = {name: table["stages"] for name, table in production["connections"].items()}
     assert {name: table["stages"] for name, table in kept["connections"].items()} == stages
 
