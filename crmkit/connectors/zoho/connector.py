@@ -125,7 +125,7 @@ class ZohoConnector(Connector):
         side_effects_off=Support.YES,
         writing=WRITING,
         creatable_fields=CREATABLE,
-        field_label_length=25,
+        field_label_length=25,  # field_label of the official "create fields" schema
     )
     secret_names = ("client_id", "client_secret", "refresh_token")
 
