@@ -38,7 +38,8 @@ MODELS: dict[Kind, type[Record]] = {
     Kind.NOTE: Note,
 }
 _ADDRESS = ("connection", "id")
-_BOOKKEEPING = (*_ADDRESS, "seen_walk", "observed_at", "gone_at")
+_FIRST_SEEN = "first_seen_at"
+_BOOKKEEPING = (*_ADDRESS, "seen_walk", "observed_at", _FIRST_SEEN, "gone_at")
 _PLAIN = re.compile(r"[\w .:+\[\]{}-]*", re.ASCII)
 
 
@@ -70,7 +71,8 @@ class Layout:
         bound = [column for name, column in values.items() if texts[name] is None]
         places = ", ".join(text or self.place for text in texts.values())
         names = ", ".join(f'"{name}"' for name in values)
-        changed = ", ".join(f'"{name}" = excluded."{name}"' for name in values if name not in _ADDRESS)
+        kept = (*_ADDRESS, _FIRST_SEEN)
+        changed = ", ".join(f'"{name}" = excluded."{name}"' for name in values if name not in kept)
         # A record that comes back (restored, or in reach again) is no longer gone.
         statement = (
             f'INSERT INTO "{self.table.name}" ({names}) VALUES ({places}) '  # noqa: S608 - names of our own

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 2
+VERSION = 3
 
 
 class Money(sa.types.TypeDecorator[Decimal]):
@@ -67,6 +67,8 @@ def _record_table(name: str, *columns: sa.Column[Any]) -> sa.Table:
         # The walk that last saw the record: what a whole walk did not see may be gone.
         sa.Column("seen_walk", sa.Integer, nullable=False, server_default="0"),
         sa.Column("observed_at", Moment, nullable=False),
+        # When a pull showed the record for the first time: before, a report must not count it.
+        sa.Column("first_seen_at", Moment),
         # Set once a deletion or merge is proven; the row stays for history and reports.
         sa.Column("gone_at", Moment),
     )

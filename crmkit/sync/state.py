@@ -122,13 +122,35 @@ class State:
         """Bring an older store up to date in one transaction."""
         with self.engine.begin() as connection:
             schema.metadata.create_all(connection)
-            known = {column["name"] for column in sa.inspect(connection).get_columns("cursors")}
-            if "whole_at" not in known:
-                kind = schema.cursors.c.whole_at.type.compile(connection.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE cursors ADD COLUMN whole_at {kind}")
+            _add_columns(connection)
             connection.execute(
                 schema.meta.update().where(schema.meta.c.key == "version").values(value=str(schema.VERSION))
             )
+
+
+def _add_columns(db: sa.Connection) -> None:
+    """Add the columns that this version has and the store has not; all of them may be unset."""
+    inspector = sa.inspect(db)
+    quote = db.dialect.identifier_preparer.quote
+    for table in schema.metadata.sorted_tables:
+        known = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                kind = column.type.compile(db.dialect)
+                name = f"{quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"
+                db.exec_driver_sql(f"ALTER TABLE {name}")
+                if column.name == "first_seen_at":
+                    _backdate(db, table)
+
+
+def _backdate(db: sa.Connection, table: sa.Table) -> None:
+    """What an older store holds was there since its connection's first pull, as far as it can tell."""
+    pulled = (
+        sa.select(sa.func.min(schema.runs.c.started_at))
+        .where(schema.runs.c.command == "pull", schema.runs.c.connection == table.c.connection)
+        .scalar_subquery()
+    )
+    db.execute(table.update().values(first_seen_at=sa.func.coalesce(pulled, table.c.observed_at)))
 
 
 def _prepare_folder(path: Path) -> None:

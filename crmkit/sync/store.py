@@ -122,6 +122,7 @@ class Store:
                 **dict(zip(layout.fields, columns, strict=True)),
                 "seen_walk": [walk] * len(ids),
                 "observed_at": [schema_time(now, self._dialect)] * len(ids),
+                "first_seen_at": [schema_time(now, self._dialect)] * len(ids),
             }
             db.exec_driver_sql(*layout.upsert(values))
         return ids, changed
@@ -152,7 +153,7 @@ class Store:
         known = self._stored(db, kind, list(rows))
         restored = self._gone(db, table, list(known))
         changes: list[dict[str, Any]] = []
-        changed = (rows.keys() - known.keys()) | restored
+        changed = (rows.keys() - known.keys()) | restored.keys()
         stale: list[str] = []
         modified = fields.index("modified_at") if "modified_at" in fields else None
         for native, old in known.items():
@@ -173,23 +174,31 @@ class Store:
                     continue
                 left, right = plain(was, column), plain(becomes, column)
                 if left != right:
-                    changes.append(
-                        {
-                            "connection": self.name,
-                            "kind": kind.value,
-                            "id": native,
-                            "field": column.name,
-                            "old": as_text(left),
-                            "new": as_text(right),
-                            "observed_at": now,
-                        }
-                    )
+                    changes.append(self._change(kind, native, column.name, left, right, now))
             if len(changes) > before:
                 changed.add(native)
+        changes += [
+            self._change(kind, native, "gone_at", gone, None, now)
+            for native, gone in restored.items()
+            if native in rows
+        ]
         if changes:
             db.execute(schema.history.insert(), changes)
         self._seen(db, table, stale, walk)
         return changed
+
+    def _change(
+        self, kind: Kind, native: str, field: str, old: object, new: object, now: datetime
+    ) -> dict[str, Any]:
+        return {
+            "connection": self.name,
+            "kind": kind.value,
+            "id": native,
+            "field": field,
+            "old": as_text(old),
+            "new": as_text(new),
+            "observed_at": now,
+        }
 
     def _stored(self, db: sa.Connection, kind: Kind, ids: Sequence[str]) -> dict[str, Row]:
         table = self.layout(kind).table
@@ -203,16 +212,17 @@ class Store:
                 found[str(row[0])] = tuple(row[1:])
         return found
 
-    def _gone(self, db: sa.Connection, table: sa.Table, ids: Sequence[str]) -> set[str]:
-        """Which of the stored records are marked as gone."""
-        found: set[str] = set()
+    def _gone(self, db: sa.Connection, table: sa.Table, ids: Sequence[str]) -> dict[str, datetime]:
+        """Which of the stored records are marked as gone, and since when."""
+        found: dict[str, datetime] = {}
         for chunk in chunks(ids):
             where = (
                 table.c.connection == self.name,
                 table.c.gone_at.is_not(None),
                 table.c.id.in_(chunk),
             )
-            found |= set(db.execute(sa.select(table.c.id).where(*where)).scalars())
+            query = sa.select(table.c.id, table.c.gone_at).where(*where)
+            found.update((row.id, row.gone_at) for row in db.execute(query))
         return found
 
     def _put_stages(self, db: sa.Connection, records: Iterable[AnyRecord]) -> None:

@@ -212,9 +212,17 @@ def test_a_restored_record_is_live_again(state: State, memory: Memory) -> None:
     run(state, connect(memory))
     memory.remove(ref("d1"))
     run(state, connect(memory))
+    first = stored(state)["d1"]
     memory.put(deal("d1", minute=60))
     run(state, connect(memory))
-    assert stored(state)["d1"].gone_at is None
+    again = stored(state)["d1"]
+    assert again.gone_at is None
+    assert again.first_seen_at == first.first_seen_at
+    # What the time in between looked like stays known.
+    with state.read() as db:
+        fields = schema.history.c
+        query = sa.select(fields.old, fields.new).where(fields.id == "d1", fields.field == "gone_at")
+        assert db.execute(query).all() == [(first.gone_at.isoformat(), None)]
 
 
 class Silent(MemoryConnector):

@@ -122,3 +122,26 @@ def test_an_expired_lease_is_taken_over(state: State) -> None:
     later = NOW + TIME_TO_LIVE + timedelta(seconds=1)
     with hold(state, "pull:a", lambda: later) as lease:
         assert lease.epoch == 5
+
+
+def test_a_store_of_an_earlier_version_learns_since_when_records_are_known(
+    state: State, state_url: str
+) -> None:
+    pulled, seen = NOW - timedelta(days=9), NOW - timedelta(days=1)
+    with state.write() as db:
+        db.execute(schema.runs.insert().values(command="pull", connection="old", started_at=pulled))
+        for name, outcome in (("old", "open"), ("unpulled", "won")):
+            db.execute(
+                schema.deals.insert().values(
+                    connection=name, id="1", name="A", outcome=outcome, value_period="one_time",
+                    companies=[], contacts=[], tags=[], custom={}, archived=False, observed_at=seen,
+                )
+            )  # fmt: skip
+        for table in (kind for kind in schema.metadata.sorted_tables if "first_seen_at" in kind.c):
+            db.exec_driver_sql(f'ALTER TABLE "{table.name}" DROP COLUMN first_seen_at')
+        db.execute(schema.meta.update().values(value="2"))
+    again = State(state_url)
+    with again.read() as db:
+        found = dict(db.execute(sa.select(schema.deals.c.connection, schema.deals.c.first_seen_at)).all())
+    again.close()
+    assert found == {"old": pulled, "unpulled": seen}
