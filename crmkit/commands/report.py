@@ -77,7 +77,7 @@ def gather(
         ),
         _rates(session, report_currency),
         maps,
-        load.Rows(state, maps, settings.report.time_zone),
+        load.Rows(state, load.Linked(state, maps), settings.report.time_zone),
     )
 
 

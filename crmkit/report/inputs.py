@@ -90,18 +90,26 @@ class AmountBasis(StrEnum):
     ANNUALISED = "annualised"
 
 
+class SkipPolicy(StrEnum):
+    """Whether a skipped stage counts as entered (metrics.md 9)."""
+
+    FILL = "fill"
+    EXCLUDE = "exclude"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """Which deals count; an empty set lets every value pass.
 
-    `connections` chooses what is read at all. `pipelines` (ids or names) and `owners`
-    (ids, e-mail addresses or names) are compared, without regard to case, with the
-    values that the logical deal ends up with.
+    `connections` chooses what is read at all. `pipelines` (ids or names), `owners`
+    (ids, e-mail addresses or names) and `teams` are compared, without regard to case,
+    with the values that the logical deal ends up with.
     """
 
     connections: frozenset[str] = frozenset()
     pipelines: frozenset[str] = frozenset()
     owners: frozenset[str] = frozenset()
+    teams: frozenset[str] = frozenset()
 
     def reads(self, row: PipelineRow) -> bool:
         """Whether the row's connection is looked at."""
@@ -121,15 +129,32 @@ def _passes(wanted: frozenset[str], *values: str | None) -> bool:
     return any(value is not None and value.casefold() in folded for value in values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What is to be won in `[start, end)`, local days, in the report currency.
+
+    By an owner (key, e-mail address or name), by a team, or by everybody if neither is named.
+    """
+
+    start: date
+    end: date
+    amount: Decimal
+    owner: str | None = None
+    team: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How figures are made: the day, the zone, the currency, the outline and the thresholds.
 
     `period` is half-open, in local days; without one it is the fiscal quarter of
     `as_of`. The trailing window is the `trailing_days` local days that end with the
-    day of `as_of`. `record_order` names the connections whose values win for a linked
-    deal, best first; without it the most recently modified member wins. `top` is the
-    length of the lists of biggest and of stale deals.
+    day of `as_of`. `since` is the start of the weekly review and of the changes beside the
+    summary; without it seven days before `as_of`. `record_order` names the connections
+    whose values win for a linked deal, best first; without it the most recently modified member wins. `top` is the
+    length of the lists of biggest and of stale deals. `teams` lists the members of each
+    (e-mail addresses or names). `forecast_categories` gives a common stage its category.
+    The others are the thresholds of metrics.md 9, 13 and 14 by the names used there.
 
     Raises:
         ConfigError: A setting cannot be used.
@@ -152,6 +177,22 @@ class Settings:
     scope: Scope = field(default_factory=Scope)
     record_order: tuple[str, ...] = ()
     top: int = 20
+    since: datetime | None = None
+    teams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    quotas: tuple[Quota, ...] = ()
+    forecast_categories: Mapping[str, str] = field(default_factory=dict)
+    skip_policy: SkipPolicy = SkipPolicy.FILL
+    immature_share: Decimal = Decimal("0.3")
+    stuck_factor: Decimal = Decimal("1.5")
+    stuck_samples: int = 20
+    stage_max_days: int = 60
+    stage_max_days_by_stage: Mapping[str, int] = field(default_factory=dict)
+    amount_required_stage: str | None = None
+    outlier_factor: Decimal = Decimal(10)
+    push_limit: int = 3
+    far_days: int = 365
+    follow_up_days: int = 7
+    renewal_days: int = 90
 
     def __post_init__(self) -> None:
         if self.as_of.tzinfo is None:

@@ -146,10 +146,69 @@ def native_stages(maps: Sequence[Mapped]) -> tuple[NativeStage, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Owner:
+class Owned:
+    """An owner as reports show it."""
+
     name: str
     email: str | None
     active: bool
+
+
+class Linked:
+    """Who owns, which company, and what is the same deal, over several connections.
+
+    Args:
+        state: The open store.
+        maps: The stage map per connection; only these connections are read.
+    """
+
+    def __init__(self, state: State, maps: Sequence[Mapped]) -> None:
+        self._state = state
+        self.maps = {mapped.stage_map.connection: mapped.stage_map for mapped in maps}
+        self.owners = self._read_owners()
+        self._companies = self._read_companies()
+        # What syncs keep linked and what people decided counts here as it does there.
+        with state.read() as db:
+            self.companies = link_companies(list(self._companies.values()), decided(db, Kind.COMPANY))
+            self.deals = self._link_deals(db)
+
+    def company(self, ref: Ref | None) -> LinkableCompany | None:
+        """A company by its ref."""
+        return self._companies.get(ref) if ref else None
+
+    def company_names(self) -> Iterator[tuple[Ref, str]]:
+        """Every company with its name."""
+        return ((ref, company.name) for ref, company in self._companies.items())
+
+    def _read_owners(self) -> dict[tuple[str, str | None], Owned]:
+        table = schema.owners
+        query = sa.select(table).where(table.c.connection.in_(list(self.maps)))
+        with self._state.read() as db:
+            return {
+                (row.connection, row.id): Owned(row.name, row.email, row.active) for row in db.execute(query)
+            }
+
+    def _read_companies(self) -> dict[Ref, LinkableCompany]:
+        found: dict[Ref, LinkableCompany] = {}
+        with self._state.read() as db:
+            for row in read_rows(db, Kind.COMPANY, self.maps):
+                one = linkable(Kind.COMPANY, row, lambda *_: None, {}, key=row["key"])
+                assert isinstance(one, LinkableCompany)
+                found[one.ref] = one
+        return found
+
+    def _link_deals(self, db: sa.Connection) -> Links:
+        names = {ref: company.name for ref, company in self._companies.items()}
+        deals: list[LinkableDeal] = []
+        for row in read_rows(db, Kind.DEAL, self.maps):
+            one = linkable(Kind.DEAL, row, self._company_key, names, key=row["key"])
+            assert isinstance(one, LinkableDeal)
+            deals.append(one)
+        return link_deals(deals, decided(db, Kind.DEAL))
+
+    def _company_key(self, connection: str, native: str) -> str | None:
+        """A deal can be the same as another one only through a company known to both CRMs, or its key."""
+        return self.companies.group_of.get(Ref(connection, Kind.COMPANY, native))
 
 
 class Rows:
@@ -157,21 +216,17 @@ class Rows:
 
     Args:
         state: The open store.
-        maps: The stage map per connection; only these connections are read.
+        linked: Owners, companies and links of the connections to read.
         time_zone: The report's zone: it decides when the day of a closing is.
     """
 
-    def __init__(self, state: State, maps: Sequence[Mapped], time_zone: str) -> None:
+    def __init__(self, state: State, linked: Linked, time_zone: str) -> None:
         self._zone = ZoneInfo(time_zone)
         self._state = state
-        self._maps = {mapped.stage_map.connection: mapped.stage_map for mapped in maps}
-        self._owners = self._read_owners()
-        self._companies = self._read_companies()
+        self._maps = linked.maps
+        self._linked = linked
+        self.companies, self.deals = linked.companies, linked.deals
         self._last_changes = self._read_last_changes()
-        # What syncs keep linked and what people decided counts here as it does there.
-        with state.read() as db:
-            self.companies = link_companies(list(self._companies.values()), decided(db, Kind.COMPANY))
-            self.deals = self._link_deals(db)
 
     def __iter__(self) -> Iterator[PipelineRow]:
         table = schema.deals
@@ -193,10 +248,10 @@ class Rows:
         outcome = Outcome(row.outcome)
         common = self._maps[row.connection].to_common(row.pipeline_id, row.stage_id, outcome)
         stage = pipeline[1].get(row.stage_id)
-        owner = self._owners.get((row.connection, row.owner_id))
+        owner = self._linked.owners.get((row.connection, row.owner_id))
         closed_at, estimated = self._closed(row, outcome)
         company_ref = Ref(row.connection, Kind.COMPANY, row.companies[0]) if row.companies else None
-        company = self._companies.get(company_ref) if company_ref else None
+        company = self._linked.company(company_ref)
         return PipelineRow(
             ref=Ref(row.connection, Kind.DEAL, row.id),
             name=row.name,
@@ -256,36 +311,6 @@ class Rows:
         )
         with self._state.read() as db:
             return {(row.connection, row.deal_id): row.at for row in db.execute(query)}
-
-    def _read_owners(self) -> dict[tuple[str, str | None], _Owner]:
-        table = schema.owners
-        query = sa.select(table).where(table.c.connection.in_(list(self._maps)))
-        with self._state.read() as db:
-            return {
-                (row.connection, row.id): _Owner(row.name, row.email, row.active) for row in db.execute(query)
-            }
-
-    def _read_companies(self) -> dict[Ref, LinkableCompany]:
-        found: dict[Ref, LinkableCompany] = {}
-        with self._state.read() as db:
-            for row in read_rows(db, Kind.COMPANY, self._maps):
-                one = linkable(Kind.COMPANY, row, lambda *_: None, {}, key=row["key"])
-                assert isinstance(one, LinkableCompany)
-                found[one.ref] = one
-        return found
-
-    def _link_deals(self, db: sa.Connection) -> Links:
-        names = {ref: company.name for ref, company in self._companies.items()}
-        deals: list[LinkableDeal] = []
-        for row in read_rows(db, Kind.DEAL, self._maps):
-            one = linkable(Kind.DEAL, row, self._company_key, names, key=row["key"])
-            assert isinstance(one, LinkableDeal)
-            deals.append(one)
-        return link_deals(deals, decided(db, Kind.DEAL))
-
-    def _company_key(self, connection: str, native: str) -> str | None:
-        """A deal can be the same as another one only through a company known to both CRMs, or its key."""
-        return self.companies.group_of.get(Ref(connection, Kind.COMPANY, native))
 
 
 def _live(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
 from crmkit.errors import ConfigError
+from crmkit.report.facts.scale import LARGEST_RATE, RATE_DIGITS
 from crmkit.report.money import is_sane
 
 _ONE = Decimal(1)
@@ -36,6 +37,15 @@ class Rates:
         days, rates = self.series.get(code, ((), ()))
         place = bisect_right(days, on)
         return rates[place - 1] if place else None
+
+    def by_day(self, first: date, last: date) -> Iterator[tuple[str, date, Decimal]]:
+        """Currency, day and rate of every day from `first` to `last` that has one."""
+        for currency in sorted(self.series):
+            for number in range((last - first).days + 1):
+                day = first + timedelta(days=number)
+                rate = self.rate(currency, day)
+                if rate is not None:
+                    yield currency, day, rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +149,8 @@ def _rate(value: object) -> Decimal:
         raise ValueError(f"{value!r} is not a rate like 1.0837") from error
     if not is_sane(rate) or rate <= 0:
         raise ValueError(f"{value!r} is not a rate above zero")
+    if rate >= LARGEST_RATE or rate != round(rate, RATE_DIGITS):
+        raise ValueError(
+            f"{value!r} is not below a million with at most {RATE_DIGITS} digits after the point"
+        )
     return rate

@@ -1,0 +1,211 @@
+"""The deals of all connections at an instant: linked ones once, mapped and valued."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from crmkit.model import LostKind, Outcome, ValuePeriod
+from crmkit.report.facts.engine import Facts, Value
+from crmkit.report.facts.scale import DAY, RATE_DIGITS, SECOND, SHARE_DIGITS, WHOLE, day_number, instant
+from crmkit.report.facts.snapshot import LIVE, records_at
+from crmkit.report.facts.tables import DEALS
+from crmkit.report.facts.zone import local_day, start_of
+from crmkit.report.inputs import AmountBasis, Scope, Settings
+
+OPEN, WON, LOST = Outcome.OPEN.value, Outcome.WON.value, Outcome.LOST.value
+CERTAIN = 10**SHARE_DIGITS
+"""A probability of one."""
+
+
+def deals_at(
+    facts: Facts, settings: Settings, at: datetime | None = None, *, rates_on: date | None = None
+) -> str:
+    """The table with one row per logical deal known at an instant, whatever became of it.
+
+    Beside the columns of `deals` (those of the member whose values count):
+
+    - `ref`, `logical`, `records` (live members), `life`, `in_scope`;
+    - `pipeline`, `native_stage`, `place`, `stage_status`, `stage` (the common stage; NULL if unmapped
+      or unknown), `stage_order`, `stage_unknown`;
+    - `owner_key` (the same for one person in two CRMs), `owner_name`, `owner_email`, `owner_active`,
+      `owner_listed`, `team`, `company`, `company_key`;
+    - `created_day`, `close_day`, `closed_us`, `closed_day`, `closed_estimated` (closed ones only);
+    - `native` (amount in the deal's own currency on the report's basis), `priced`, `rate_day`, `rate`,
+      `fx_missing`, `value` (in the report currency; NULL without amount or rate);
+    - `share` (probability; NULL if unknown), `share_unreadable`, `weighted` (NULL without probability).
+
+    The scales are in `scale`. All lives and scopes are in it: see `live_at`.
+
+    Args:
+        facts: The fact tables.
+        settings: The zone, the currency, the scope, the connections of record.
+        at: The instant; that of the report if none is given.
+        rates_on: Value every deal by the rates of this day. Without it the rates of the day
+            of the instant count for open deals, of the day of closing for closed ones
+            (metrics.md 2.6).
+    """
+    at = at or settings.as_of
+    values: dict[str, Value] = {}
+    query = f"""
+        WITH members AS ({_members(records_at(facts, instant(at)), settings, values)}),
+        logical_deals AS ({_LOGICAL}),
+        named AS ({_NAMED}),
+        dated AS ({_dated(settings)}),
+        appraised AS ({_appraised(settings, rates_on)})
+        SELECT *, priced AND rate IS NULL AS fx_missing, value_ AS value,
+            CASE WHEN share IS NULL THEN NULL
+                ELSE coalesce(value_, CAST(0 AS {WHOLE})) * CAST(share AS {WHOLE}) END AS weighted,
+            {_in_scope(settings.scope, values)} AS in_scope
+        FROM (
+            SELECT a.*, CASE WHEN a.currency = $own THEN CAST($one AS {WHOLE}) ELSE r.rate END AS rate,
+                CAST(a.native AS {WHOLE})
+                    * CASE WHEN a.currency = $own THEN CAST($one AS {WHOLE}) ELSE r.rate END AS value_
+            FROM appraised a LEFT JOIN rates r ON a.currency = r.currency AND a.rate_day = r.rate_day
+        ) priced_deals
+    """
+    return facts.keep(
+        f"deals {at.isoformat()} {rates_on}",
+        query,
+        at=instant(at),
+        today=day_number(rates_on or at.astimezone(settings.zone).date()),
+        ahead=_ahead(at, settings),
+        own=settings.report_currency.strip().upper(),
+        one=10**RATE_DIGITS,
+        **values,
+    )
+
+
+def live_at(facts: Facts, settings: Settings, at: datetime | None = None) -> str:
+    """The table of deals in scope that existed at an instant; columns as `deals_at`."""
+    at = at or settings.as_of
+    table = deals_at(facts, settings, at)
+    return facts.keep(f"live {at.isoformat()}", f"SELECT * FROM {table} WHERE life = '{LIVE}' AND in_scope")
+
+
+def period_us(period: tuple[date, date], settings: Settings) -> tuple[int, int]:
+    """The instants at which a period of local days begins and ends."""
+    return start_of(period[0], settings.zone), start_of(period[1], settings.zone)
+
+
+def _members(records: str, settings: Settings, values: dict[str, Value]) -> str:
+    """The records in reach, ranked: whose values count for the linked deal (metrics.md 2.8)."""
+    ranks = ""
+    for place, name in enumerate(settings.record_order):
+        values[f"rank{place}"] = name
+        ranks += f" WHEN connection = $rank{place} THEN {place}"
+    rank = f"CASE{ranks} ELSE {len(settings.record_order)} END" if ranks else "0"
+    where = ""
+    if settings.scope.connections:
+        where = f"WHERE {_among('connection', sorted(settings.scope.connections), 'connection', values)}"
+    return f"""
+        SELECT *, concat(connection, ':deal:', id) AS ref, {rank} AS member_rank,
+            CASE WHEN life = '{LIVE}' THEN 0 ELSE 1 END AS dead
+        FROM {records} {where}
+    """
+
+
+_COLUMNS = ", ".join(name for name in DEALS.columns if name not in ("logical", "created_us"))
+# A copy is created later than the deal: the earliest creation counts (metrics.md 4).
+_LOGICAL = f"""
+    SELECT {_COLUMNS}, life, ref, ref AS logical, created_us, 1 AS records
+    FROM members WHERE logical IS NULL
+    UNION ALL
+    SELECT {_COLUMNS}, life, ref, logical, coalesce(first_created_us, created_us) AS created_us, records
+    FROM (
+        SELECT *,
+            row_number() OVER (
+                PARTITION BY logical
+                ORDER BY dead NULLS LAST, member_rank NULLS LAST, modified_us DESC NULLS LAST, ref NULLS LAST
+            ) AS member_place,
+            min(CASE WHEN dead = 0 THEN created_us END) OVER (PARTITION BY logical) AS first_created_us,
+            sum(1 - dead) OVER (PARTITION BY logical) AS records
+        FROM members WHERE logical IS NOT NULL
+    ) linked
+    WHERE member_place = 1
+"""
+_NAMED = """
+    SELECT d.*, s.pipeline, s.native_stage, s.place, s.stage_status, s.stage_probability,
+        o.stage, o.stage_order, s.stage IS NOT NULL AND o.stage IS NULL AS stage_unknown,
+        w.owner_name, w.owner_email, w.team,
+        coalesce(w.owner_active, TRUE) AS owner_active, w.owner_key IS NOT NULL AS owner_listed,
+        coalesce(w.owner_key, d.connection || ':' || d.owner_id) AS owner_key,
+        c.company, coalesce(c.company_key, d.connection || ':company:' || d.company_id) AS company_key
+    FROM logical_deals d
+    LEFT JOIN stages s
+        ON d.connection = s.connection AND d.pipeline_id = s.pipeline_id AND d.stage_id = s.stage_id
+    LEFT JOIN outline o ON s.stage = o.stage
+    LEFT JOIN owners w ON d.connection = w.connection AND d.owner_id = w.owner_id
+    LEFT JOIN companies c ON d.connection = c.connection AND d.company_id = c.company_id
+"""
+
+
+def _dated(settings: Settings) -> str:
+    """When a closed deal was closed: as told, else at its last step, else on its close date (metrics.md 2.3)."""
+    noon = f"close_day * {DAY} + {DAY // 2} - $ahead"
+    told = "coalesce(n.closed_us, m.moved_us)"
+    return f"""
+        SELECT * EXCLUDE (closed_us, told_us),
+            CASE WHEN status <> '{OPEN}' THEN coalesce(told_us, {noon}) END AS closed_us,
+            CASE WHEN status <> '{OPEN}'
+                THEN coalesce({local_day("told_us", settings.zone)}, close_day) END AS closed_day,
+            status <> '{OPEN}' AND told_us IS NULL AS closed_estimated,
+            {local_day("created_us", settings.zone)} AS created_day
+        FROM (
+            SELECT n.*, {told} AS told_us
+            FROM named n LEFT JOIN (
+                SELECT connection, id, max(at_us) AS moved_us FROM stage_steps WHERE at_us <= $at
+                GROUP BY connection, id
+            ) m ON n.connection = m.connection AND n.id = m.id AND n.closed_us IS NULL
+        ) moved
+    """
+
+
+def _appraised(settings: Settings, rates_on: date | None) -> str:
+    """Amount, probability and the day whose rates count."""
+    annual = settings.amount_basis is AmountBasis.ANNUALISED
+    twelve = f"amount * CASE WHEN value_period = '{ValuePeriod.MONTHLY.value}' THEN 12 ELSE 1 END"
+    expected = "coalesce(probability, stage_probability)"
+    rate_day = (
+        "$today"
+        if rates_on
+        else f"CASE WHEN status = '{OPEN}' THEN $today ELSE coalesce(closed_day, $today) END"
+    )
+    return f"""
+        SELECT * EXCLUDE (currency, lost_kind),
+            nullif(upper(trim(currency)), '') AS currency,
+            {twelve if annual else "amount"} AS native, amount IS NOT NULL AS priced,
+            {rate_day} AS rate_day,
+            CASE WHEN status = '{LOST}' THEN coalesce(lost_kind, '{LostKind.LOST.value}') END AS lost_kind,
+            status = '{OPEN}' AND {expected} IS NOT NULL AND NOT {expected} BETWEEN 0 AND {CERTAIN}
+                AS share_unreadable,
+            CASE WHEN status = '{WON}' THEN {CERTAIN} WHEN status = '{LOST}' THEN 0
+                WHEN {expected} BETWEEN 0 AND {CERTAIN} THEN {expected} END AS share
+        FROM dated
+    """
+
+
+def _in_scope(scope: Scope, values: dict[str, Value]) -> str:
+    parts = ["TRUE"]
+    for name, wanted, columns in (
+        ("pipeline", scope.pipelines, ("pipeline_id", "pipeline")),
+        ("owner", scope.owners, ("owner_id", "owner_email", "owner_name")),
+        ("team", scope.teams, ("team",)),
+    ):
+        if wanted:
+            words = sorted(word.lower() for word in wanted)
+            passes = (f"coalesce({_among(f'lower({one})', words, name, values)}, FALSE)" for one in columns)
+            parts.append(f"({' OR '.join(passes)})")
+    return " AND ".join(parts)
+
+
+def _among(column: str, words: list[str], name: str, values: dict[str, Value]) -> str:
+    """SQL that asks whether a column holds one of the words, each of them bound."""
+    for place, word in enumerate(words):
+        values[f"{name}{place}"] = word
+    return f"{column} IN ({', '.join(f'${name}{place}' for place in range(len(words)))})"
+
+
+def _ahead(at: datetime, settings: Settings) -> int:
+    """How many microseconds local time is ahead of UTC at an instant."""
+    offset = at.astimezone(settings.zone).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds()) * SECOND
