@@ -27,23 +27,22 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from zoneinfo import available_timezones
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crmkit.errors import ConfigError
+from crmkit.mapping.stages import DEFAULT_OUTLINE
 from crmkit.migration_settings import MigrationSettings
 from crmkit.model import Outcome
+from crmkit.report_settings import ReportSettings
 from crmkit.sync_settings import SettingError, SyncSettings
 
 FILE_NAME = "crmkit.toml"
 _CONNECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SYNC_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_CURRENCY = Field(pattern=r"^[A-Z]{3}$")
 
 
 class _Misplaced(ValueError):
@@ -64,42 +63,6 @@ class StageSettings(_Section):
     id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     name: str
     outcome: Outcome = Outcome.OPEN
-
-
-class ReportSettings(_Section):
-    """How the report counts.
-
-    `record_order` names connections, the one of record first: a deal that is linked
-    across CRMs takes its values from the first of them that holds it.
-    """
-
-    currency: Annotated[str, _CURRENCY] = "USD"
-    time_zone: str = "UTC"
-    rates_file: Path | None = None
-    rates: Mapping[Annotated[str, _CURRENCY], Mapping[date, Decimal]] = {}
-    record_order: tuple[str, ...] = ()
-    amount_basis: Literal["as_entered", "annualised"] = "as_entered"
-    stale_days: int = Field(default=30, ge=1)
-    win_rate_days: int = Field(default=365, ge=1)
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            near = difflib.get_close_matches(value, available_timezones(), 1)
-            raise ValueError(
-                f"{value!r} is not a time zone" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
-        return value
-
-    @field_validator("rates")
-    @classmethod
-    def _positive(cls, value: Mapping[str, Mapping[date, Decimal]]) -> Mapping[str, Mapping[date, Decimal]]:
-        for currency, entries in value.items():
-            for when, rate in entries.items():
-                if rate <= 0:
-                    raise ValueError(f"the rate of {currency} on {when} must be above zero")
-        return value
 
 
 class ConnectionSettings(_Section):
@@ -146,7 +109,11 @@ class Settings(_Section):
     def _known_connections(self) -> Settings:
         unknown = [name for name in self.report.record_order if name not in self.connections]
         if unknown:
-            raise ValueError(f"report.record_order names {unknown[0]!r}, which is not a connection")
+            raise _Misplaced(
+                ("report", "record_order"),
+                f"{unknown[0]!r} is not a connection. {suggestion(unknown[0], self.connections)}",
+            )
+        self._report_names()
         for name, sync in self.syncs.items():
             for member in sync.members:
                 if member not in self.connections:
@@ -164,6 +131,23 @@ class Settings(_Section):
                     )
         self._apart()
         return self
+
+    def _report_names(self) -> None:
+        """Refuse stages, teams and connections that the report names and nothing declares."""
+        report = self.report
+        for key in ("renewal_fields", "upsell_fields"):
+            for name in getattr(report, key):
+                if name not in self.connections:
+                    raise _Misplaced(
+                        ("report", key, name),
+                        f"{name!r} is not a connection. {suggestion(name, self.connections)}",
+                    )
+        stages = [stage.id for stage in self.stages] or [stage.id for stage in DEFAULT_OUTLINE.stages]
+        for key, named in report.stages_named():
+            if named not in stages:
+                raise _Misplaced(
+                    ("report", key), f"{named!r} is not a common stage. {suggestion(named, stages)}"
+                )
 
     def _apart(self) -> None:
         """Refuse two syncs that would write the same deals."""

@@ -89,7 +89,7 @@ def test_a_rate_of_zero_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_order_of_strangers_is_refused(tmp_path: Path) -> None:
-    assert "'x', which is not a connection" in problems(tmp_path, '[report]\nrecord_order = ["x"]\n')
+    assert "'x' is not a connection" in problems(tmp_path, '[report]\nrecord_order = ["x"]\n')
 
 
 def test_broken_toml_is_named_with_its_place(tmp_path: Path) -> None:
@@ -113,3 +113,16 @@ def test_the_nearest_file_above_is_found(tmp_path: Path) -> None:
     (tmp_path / "crmkit.toml").write_text("")
     (tmp_path / "a" / "b").mkdir(parents=True)
     assert config.find(tmp_path / "a" / "b") == tmp_path / "crmkit.toml"
+
+
+def test_what_the_report_names_must_be_declared(tmp_path: Path) -> None:
+    text = '[connections.a]\ncrm = "small"\n[report]\n'
+    assert "there is no team 'North'" in problems(
+        tmp_path, text + '[[report.quotas]]\nperiod = "2026-Q4"\namount = 5\nteam = "North"\n'
+    )
+    assert "'propsal' is not a common stage. Did you mean 'proposal'?" in problems(
+        tmp_path, text + 'qualified_stage = "propsal"\n'
+    )
+    assert "'b' is not a connection" in problems(tmp_path, text + 'renewal_fields = { b = "renews" }\n')
+    twice = '[report.teams]\nNorth = ["ada"]\nSouth = ["Ada "]\n'
+    assert "is in 'North' and in 'South'" in problems(tmp_path, text + twice)

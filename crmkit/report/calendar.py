@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+
+_NAMED = re.compile(r"(FY)?(?P<year>\d{4})(-Q(?P<quarter>[1-4])|-(?P<month>\d{2}))?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +42,27 @@ def next_spans(first: Span, count: int, fiscal_start_month: int | None = None) -
         day = spans[-1].end
         spans.append(month_of(day) if fiscal_start_month is None else quarter_of(day, fiscal_start_month))
     return spans
+
+
+def span_of(text: str, fiscal_start_month: int) -> Span:
+    """The month `2026-11`, fiscal quarter `2026-Q4` or fiscal year `2026` that a text names.
+
+    Raises:
+        ValueError: It names none of them.
+    """
+    found = _NAMED.fullmatch(text.strip().upper())
+    if found is None or not 1 <= int(found["year"]) <= 9998:
+        raise ValueError(f"{text!r} is no period: write 2026-11, 2026-Q4 or 2026")
+    year = int(found["year"])
+    if found["month"]:
+        if not 1 <= int(found["month"]) <= 12:
+            raise ValueError(f"{text!r} has no such month")
+        return month_of(date(year, int(found["month"]), 1))
+    # A fiscal year that does not begin in January ends in the year that names it.
+    first = date(year - (fiscal_start_month > 1), fiscal_start_month, 1)
+    if found["quarter"]:
+        return quarter_of(_months_on(first, 3 * (int(found["quarter"]) - 1)), fiscal_start_month)
+    return Span(first, _months_on(first, 12), f"FY{year:04d}")
 
 
 def _months_on(day: date, months: int) -> date:
