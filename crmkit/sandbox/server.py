@@ -8,7 +8,7 @@ import importlib
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ VENDORS: dict[str, str] = {
     "close": "crmkit.sandbox.close:CloseApp",
 }
 _START_SECONDS = 30
+_LARGE_WORLD = 5_000
 _PORT_HINT = "Choose another --port-base, or stop the sandbox that uses it."
 
 
@@ -56,6 +57,27 @@ class _Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {"crmkit.transport": self.transport}  # type: ignore[dict-item]
 
 
+class _Server(uvicorn.Server):
+    """Ends as soon as it is told to; uvicorn's own looks ten times a second, and then waits as long again."""
+
+    def __init__(self, config: uvicorn.Config, told: asyncio.Event) -> None:
+        super().__init__(config)
+        self._told = told
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._told.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in self.servers:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(0)  # connections without a call under way are gone after one turn of the loop
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+
+
 class Sandbox:
     """Several CRMs on localhost.
 
@@ -69,7 +91,7 @@ class Sandbox:
         self.clock = clock or Clock()
         self._port_base = port_base
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._servers: list[uvicorn.Server] = []
+        self._told = asyncio.Event()
         self._thread: threading.Thread | None = None
 
     def __getitem__(self, name: str) -> VendorApp:
@@ -88,6 +110,7 @@ class Sandbox:
         slow_seconds: float = 2.0,
         lag_seconds: float | None = None,
         now: datetime | None = None,
+        clock: Clock | None = None,
         port_base: int = 0,
         extra: Mapping[str, Any] | None = None,
     ) -> Sandbox:
@@ -98,12 +121,13 @@ class Sandbox:
             deals: How many in each CRM.
             limits: `real` or `off`.
             now: Where the clock begins, and then stands still; `None` lets it run with the real one.
+            clock: A clock in place of that one.
             port_base: The first port, the others follow; 0 takes free ones.
         """
         if limits not in {"real", "off"}:
             raise ValueError(f"limits are real or off, not {limits!r}")
         classes = dict(crms) if isinstance(crms, Mapping) else {name: vendor_app(name) for name in crms}
-        clock = Clock(now)
+        clock = clock or Clock(now)
         seeds = {name: app.vendor_seed() for name, app in classes.items()}
         worlds = seed_worlds(seeds, deals=deals, seed=seed, now=clock(), clock=clock)
         apps = {}
@@ -120,9 +144,10 @@ class Sandbox:
 
         Its clock is that of the first app; all of them should go by the same one.
         """
-        # A world lives as long as the process: looking through it for garbage finds none.
-        gc.collect()
-        gc.freeze()
+        if any(len(app.world.deals) >= _LARGE_WORLD for app in apps.values()):
+            # It lives as long as the process: looking through it for garbage finds none.
+            gc.collect()
+            gc.freeze()
         clock = next((app.world.clock for app in apps.values()), None)
         return cls(apps, clock=clock, port_base=port_base)
 
@@ -156,6 +181,7 @@ class Sandbox:
             app.origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
             sockets.append(listener)
         ready = threading.Event()
+        self._told = asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(sockets, ready), daemon=True, name="sandbox")
         self._thread.start()
         if not ready.wait(_START_SECONDS):
@@ -163,19 +189,23 @@ class Sandbox:
 
     def stop(self) -> None:
         """Stop listening and wait for the thread to end."""
-        for server in self._servers:
-            server.should_exit = True
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        thread = self._thread
+        if thread is None:
+            return
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._told.set)
+        thread.join()
+        self._thread = None
 
     def serve_forever(self) -> None:
         """Serve until Ctrl-C, or until `stop` is called from another thread."""
         if self._thread is None:
             self.start()
+        thread = self._thread
         try:
-            while self._thread is not None and self._thread.is_alive():
-                self._thread.join(1)
+            while thread is not None and thread.is_alive():
+                thread.join(1)
         finally:
             self.stop()
 
@@ -183,13 +213,14 @@ class Sandbox:
         asyncio.run(self._serve(sockets, ready))
 
     async def _serve(self, sockets: list[socket.socket], ready: threading.Event) -> None:
-        self._servers = [uvicorn.Server(_config(app)) for app in self.apps.values()]
+        self._loop = asyncio.get_running_loop()
+        servers = [_Server(_config(app), self._told) for app in self.apps.values()]
         serving = [
             asyncio.create_task(server.serve([listener]))
-            for server, listener in zip(self._servers, sockets, strict=True)
+            for server, listener in zip(servers, sockets, strict=True)
         ]
-        while not all(server.started for server in self._servers):
-            await asyncio.sleep(0.005)
+        while not all(server.started for server in servers):
+            await asyncio.sleep(0.001)
         ready.set()
         await asyncio.gather(*serving)
 
