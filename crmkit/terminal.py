@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the engine behind it is not needed by commands that only re
     from crmkit.syncing import RunningWrites
 
 REFRESH_SECONDS = 0.2
+FIRST_PAUSE_SECONDS = 0.002
 _PIPED_WIDTH = 160
 
 
@@ -144,8 +145,10 @@ class Terminal:
 
     def _watch(self, table: Callable[[], Table], done: Callable[[], bool]) -> None:
         if self.quiet or self.as_json or not self.err.is_terminal:
+            pause = FIRST_PAUSE_SECONDS  # what ends soon is not waited for any longer
             while not done():
-                time.sleep(REFRESH_SECONDS / 4)
+                time.sleep(pause)
+                pause = min(2 * pause, REFRESH_SECONDS / 4)
             return
         with Live(table(), console=self.err, refresh_per_second=5, transient=True) as live:
             while not done():

@@ -7,6 +7,7 @@ before a connection names it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from pydantic import BaseModel
@@ -50,5 +51,6 @@ class OptionModels(Mapping[str, type[BaseModel]]):
         return len(_installed())
 
 
-def _installed() -> dict[str, EntryPoint]:
+@cache  # what is installed stays so while a process runs, and asking reads a file of every package
+def _installed() -> Mapping[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}

@@ -29,6 +29,18 @@ RENEW_EVERY_SECONDS = 60.0
 REQUEST_TAKES = timedelta(seconds=90)
 """The longest that a request may take, and a margin: who has less of the lease left looks first."""
 
+_ROW = schema.leases.c
+# Made once: every transaction of a run begins with it.
+_EXTEND = (
+    schema.leases.update()
+    .where(
+        _ROW.name == sa.bindparam("held"),
+        _ROW.epoch == sa.bindparam("held_epoch"),
+        _ROW.owner == sa.bindparam("holder"),
+    )
+    .values(expires_at=sa.bindparam("until"))
+)
+
 
 class Lease:
     """A lease that is held; `guard` every transaction with it."""
@@ -47,12 +59,9 @@ class Lease:
         Raises:
             Busy: Somebody else took the lease over; the transaction is rolled back.
         """
-        row, until = schema.leases.c, self._now() + TIME_TO_LIVE
-        changed = connection.execute(
-            schema.leases.update()
-            .where(row.name == self.name, row.epoch == self.epoch, row.owner == self.owner)
-            .values(expires_at=until)
-        )
+        until = self._now() + TIME_TO_LIVE
+        mine = {"held": self.name, "held_epoch": self.epoch, "holder": self.owner, "until": until}
+        changed = connection.execute(_EXTEND, mine)
         if changed.rowcount != 1:
             raise Busy(f"the lease {self.name} was taken over by another run; this one stops")
         self._until = until

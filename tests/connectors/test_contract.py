@@ -22,8 +22,9 @@ class TestHubSpot(ConnectorContract):
 class TestZoho(ConnectorContract):
     """Zoho CRM against its sandbox."""
 
-    @pytest.fixture
-    def bench(self) -> Iterator[SandboxBench]:
+    @pytest.fixture(scope="class")  # so large a world takes a while to make
+    @classmethod
+    def bench(cls) -> Iterator[SandboxBench]:
         with bench("zoho", deals=4300) as running:  # more than two pages of COQL
             yield running
 
@@ -40,8 +41,9 @@ class TestCopper(ConnectorContract):
 class TestBitrix24(ConnectorContract):
     """Bitrix24 against its sandbox."""
 
-    @pytest.fixture
-    def bench(self) -> Iterator[SandboxBench]:
+    @pytest.fixture(scope="class")  # so large a world takes a while to make
+    @classmethod
+    def bench(cls) -> Iterator[SandboxBench]:
         with bench("bitrix24", deals=7600) as running:  # one batch holds 2,500
             yield running
 

@@ -29,7 +29,7 @@ NAME = "real"
 CRMS = ("hubspot", "zoho", "copper", "bitrix24", "close")
 FIELD_KINDS = (Kind.DEAL, Kind.COMPANY, Kind.CONTACT)
 # When something was seen says nothing of the record; an address and a version belong to one workspace.
-NOT_COMPARED = frozenset({"seen_walk", "observed_at", "checked_at", "url", "version"})
+NOT_COMPARED = frozenset({"seen_walk", "observed_at", "first_seen_at", "checked_at", "url", "version"})
 
 
 class Copy:

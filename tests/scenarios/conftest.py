@@ -27,15 +27,20 @@ class Result:
 Crmkit = Callable[..., Result]
 
 
-@pytest.fixture
-def crmkit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Crmkit:
-    """Runs a command in `tmp_path`: `crmkit("pull", "hubspot")`."""
-    monkeypatch.chdir(tmp_path)
+def sit_down(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell in a folder, for commands that run in this process."""
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     # The workspace brings its secrets as files; a developer's own keyring must stay out of it.
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     monkeypatch.setattr("crmkit.credentials.system_keyring", lambda: None)
+
+
+@pytest.fixture
+def crmkit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Crmkit:
+    """Runs a command in `tmp_path`: `crmkit("pull", "hubspot")`."""
+    sit_down(tmp_path, monkeypatch)
 
     def run(*arguments: str) -> Result:
         capsys.readouterr()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -29,7 +30,7 @@ def _pgserver() -> Any:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_url(compiled_by: dict[str, sa.Engine]) -> Iterator[str]:
     """The address of a real PostgreSQL that lives as long as the tests."""
     folder = Path(tempfile.mkdtemp(prefix="crmkit-pg-"))
     if os.geteuid() == 0:
@@ -38,23 +39,47 @@ def postgres_url() -> Iterator[str]:
     if package is None:
         pytest.skip("no PostgreSQL here: install the `dev` extra, which brings one")
     server = package.get_server(folder, cleanup_mode="stop")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    # A test survives no power cut, and need not wait for the disk.
+    execute(
+        url,
+        "ALTER SYSTEM SET fsync = off",
+        "ALTER SYSTEM SET synchronous_commit = off",
+        "ALTER SYSTEM SET full_page_writes = off",
+        "ALTER SYSTEM SET autovacuum = off",
+        "SELECT pg_reload_conf()",
+    )
+    model = sa.create_engine(url, json_deserializer=msgspec.json.decode)
+    with model.connect():
+        compiled_by["postgresql"] = model
+    yield url
+    del compiled_by["postgresql"]
+    model.dispose()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'state.db'}"
-    url = request.getfixturevalue("postgres_url")
+def execute(url: str, *statements: str) -> None:
+    """Run statements outside of transactions."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    name = f"test_{abs(hash(str(tmp_path)))}"
     with engine.connect() as db:
-        db.execute(sa.text(f"CREATE DATABASE {name}"))
+        for statement in statements:
+            db.execute(sa.text(statement))
     engine.dispose()
-    return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty store; on PostgreSQL a schema, which is made ten times faster than a database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'state.db'}"
+        return
+    url = request.getfixturevalue("postgres_url")
+    name = f"test_{abs(hash(str(tmp_path)))}"
+    execute(url, f"CREATE SCHEMA {name}")
+    options = {"options": f"-c search_path={name}"}
+    yield sa.make_url(url).update_query_dict(options).render_as_string(hide_password=False)
+    execute(url, f"DROP SCHEMA {name} CASCADE")
 
 
 @pytest.fixture

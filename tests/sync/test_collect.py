@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from crmkit.config import ConnectionSettings
 from crmkit.connectors.base import Context
 from crmkit.connectors.memory import Memory, MemoryConnector
-from crmkit.config import ConnectionSettings
 from crmkit.mapping.stages import DEFAULT_OUTLINE
 from crmkit.model import DealContact, Kind, Note, Outcome, Ref
 from crmkit.report import load
@@ -166,3 +166,15 @@ def test_an_absurd_amount_is_marked_and_not_added(state: State, tmp_path: Path, 
     with facts_of(state, tmp_path, "one") as (facts, settings):
         (found,) = facts.rows(f"SELECT value, amount_unreadable FROM {deals_at(facts, settings)}")
     assert found == {"value": None, "amount_unreadable": True}
+
+
+def test_a_deal_closed_years_ago_has_the_rate_of_its_day(state: State, tmp_path: Path) -> None:
+    closed = datetime(2026, 1, 5, tzinfo=UTC)
+    won = deal(
+        "one", "a", amount=Decimal(100), currency="USD", outcome=Outcome.WON, stage_id="s3", closed_at=closed
+    )
+    pull(state, "one", filled("one", won), FIRST)
+    later = {"as_of": closed + timedelta(days=3000)}
+    with facts_of(state, tmp_path, "one", **later) as (facts, settings):
+        (found,) = facts.rows(f"SELECT value FROM {deals_at(facts, settings)}")
+    assert scale.money(found["value"]) == 90
