@@ -18,42 +18,25 @@ from rich.console import Console
 
 from crmkit.report.differences import differences
 from crmkit.report.inputs import CommonStage, OutcomeClash, SharedStage, StageCount, StageCoverage
-from crmkit.report.pipeline import pipeline_report
 from crmkit.report.render.cells import Column, Days, Link, Money, Share, Table, compact, money, safe_url
 from crmkit.report.render.csv_files import csv_files, csv_text, neutral
 from crmkit.report.render.difference_tables import difference_tables
-from crmkit.report.render.html import differences_html, pipeline_html
+from crmkit.report.render.html import differences_html
 from crmkit.report.render.json_file import json_text
 from crmkit.report.render.markdown import markdown_text
 from crmkit.report.render.pipeline_tables import pipeline_tables
 from crmkit.report.render.table import terminal_tables
 from crmkit.report.render.texts import ENGLISH
 from crmkit.report.render.visible import visible
+from tests.report.pages import HOSTILE, hostile_report
+from tests.report.report_of import report_from, report_of
 from tests.report.rows import STAGES, USD, day, row, settings
 from tests.report.sample import CONNECTIONS, coverage, rates, sample
 from tests.report.sample import settings as sample_settings
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' onmouseover='alert(1)",
-    "</title></style></svg><script>alert(1)</script>",
-    "{{ 7*7 }}{% raw %}",
-    '=HYPERLINK("http://evil.example";"x")',
-    "＝1+1",
-    "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1",
-    "a\nb\r\nc|d`e`*f*_g_[h](javascript:alert(1))<i>j</i>",
-    "\x1b[31mred\x1b]0;title\x07",
-    "\u202egnp.exe\u2066",
-    "שלום مرحبا",
-    "x" * 300,
-    "👩‍👩‍👧 é\u0301",
-    "\u2028\u2029\ufeff",
-    "[bold red]markup[/]",
-]  # fmt: skip
-
 
 def hostile_case(text: str):
+    """Differences in which every text is the same hostile one."""
     words = {
         field.name: text
         for field in fields(row("1"))
@@ -85,19 +68,21 @@ def hostile_case(text: str):
             ),
         ),
     )
-    report = pipeline_report(rows, links, USD, config)
     names = ["one", "two", text]
-    return report, differences(rows, links, USD, config, names, [found_coverage])
+    return differences(rows, links, USD, config, names, [found_coverage])
 
 
 def row_outcome(word: str):
     return type(row("1").outcome)(word)
 
 
+def hostile_tables(text: str | None):
+    """Tables of the differences with one text, or of the pipeline with all of them."""
+    return pipeline_tables(hostile_report()[0]) if text is None else difference_tables(hostile_case(text))
+
+
 class Page(HTMLParser):
     """Collects elements and attributes; tells where the nesting is broken."""
-
-    VOID = frozenset({"meta", "rect", "line", "br"})
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -137,101 +122,49 @@ EXPECTED_ATTRIBUTES = frozenset(
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("which", ["pipeline", "differences"])
-def test_page_holds_no_element_or_attribute_of_a_crm_text(text, which):
-    report, found = hostile_case(text)
-    page = Page(pipeline_html(report, found) if which == "pipeline" else differences_html(found))
+def test_differences_page_holds_no_element_or_attribute_of_a_crm_text(text):
+    page = Page(differences_html(hostile_case(text)))
     assert {tag for tag, _ in page.elements} <= EXPECTED_ELEMENTS
     assert {name for _, attributes in page.elements for name in attributes} <= EXPECTED_ATTRIBUTES
     assert (page.broken, page.stack) == ([], [])
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_page_links_only_to_http_and_its_own_sections(text):
-    report, found = hostile_case(text)
-    for document in (pipeline_html(report, found), differences_html(found)):
-        targets = [attributes["href"] for _, attributes in Page(document).elements if "href" in attributes]
-        assert all(target.startswith(("https://crm.example.com/", "#")) for target in targets)
+def test_differences_page_links_only_to_http_and_its_own_sections(text):
+    document = differences_html(hostile_case(text))
+    targets = [attributes["href"] for _, attributes in Page(document).elements if "href" in attributes]
+    assert all(target.startswith(("https://crm.example.com/", "#")) for target in targets)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_page_holds_no_character_that_hides_or_reorders(text):
-    report, found = hostile_case(text)
-    for document in (pipeline_html(report, found), differences_html(found)):
-        assert visible(document.replace("\n", "")) == document.replace("\n", "")
+def test_differences_page_holds_no_character_that_hides_or_reorders(text):
+    document = differences_html(hostile_case(text)).replace("\n", "")
+    assert visible(document) == document
 
 
-def test_page_shows_the_hostile_text_as_text():
-    text = "<script>alert(1)</script>"
-    report, found = hostile_case(text)
-    assert text in "".join(Page(pipeline_html(report, found)).words)
-
-
-def test_page_loads_nothing_and_runs_nothing():
-    report, found = hostile_case("x")
-    for document in (pipeline_html(report, found), differences_html(found)):
-        assert re.search(r"<(script|link|img|iframe|object|embed|form|base)\b", document) is None
-        assert "url(" not in document
-        assert "@import" not in document
-
-
-def test_page_policy_allows_only_its_own_style_sheet():
-    report, _ = hostile_case("x")
-    document = pipeline_html(report)
+def test_differences_page_loads_nothing_and_runs_nothing():
+    document = differences_html(hostile_case("x"))
+    assert re.search(r"<(script|link|img|iframe|object|embed|form|base)\b", document) is None
+    assert "url(" not in document
+    assert "@import" not in document
     style = re.search(r"<style>(.*?)</style>", document, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"default-src 'none'; style-src 'sha256-{digest}'" in document
     assert "style=" not in document
 
 
-def test_page_tables_have_captions_and_scopes_and_charts_have_names():
+def test_differences_page_ids_are_unique_and_labels_point_at_them():
     rows, links = sample()
-    report = pipeline_report(rows, links, rates(), sample_settings())
-    page = Page(pipeline_html(report))
-    tables = sum(tag == "table" for tag, _ in page.elements)
-    assert tables == sum(tag == "caption" for tag, _ in page.elements)
-    assert all("scope" in attributes for tag, attributes in page.elements if tag == "th")
-    assert all(
-        attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
-        for tag, attributes in page.elements
-        if tag == "svg"
-    )
+    found = differences(rows, links, rates(), sample_settings(), list(CONNECTIONS), coverage())
+    attributes = [found_attributes for _, found_attributes in Page(differences_html(found)).elements]
+    ids = [one["id"] for one in attributes if "id" in one]
+    assert len(ids) == len(set(ids))
+    assert {one["aria-labelledby"] for one in attributes if "aria-labelledby" in one} <= set(ids)
 
 
-def test_page_ids_are_unique_and_labels_point_at_them():
-    rows, links = sample()
-    config = sample_settings()
-    report = pipeline_report(rows, links, rates(), config)
-    found = differences(rows, links, rates(), config, list(CONNECTIONS), coverage())
-    for document in (pipeline_html(report, found), differences_html(found)):
-        attributes = [found_attributes for _, found_attributes in Page(document).elements]
-        ids = [one["id"] for one in attributes if "id" in one]
-        labels = {one["aria-labelledby"] for one in attributes if "aria-labelledby" in one}
-        assert len(ids) == len(set(ids))
-        assert labels <= set(ids)
-
-
-def test_page_says_how_many_rows_it_leaves_out():
-    rows = [row(str(number), currency="CHF") for number in range(12)]
-    document = pipeline_html(pipeline_report(rows, {}, USD, settings()), limit=5)
-    assert "7 more rows" in document
-
-
-def test_empty_report_is_a_page_too():
-    document = pipeline_html(pipeline_report([], {}, USD, settings()))
-    assert ENGLISH["nothing_waits"] in document
-
-
-def test_same_report_gives_the_same_page():
-    rows, links = sample(60)
-    pages = {pipeline_html(pipeline_report(rows, links, rates(), sample_settings())) for _ in range(2)}
-    assert len(pages) == 1
-
-
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", [None, *HOSTILE])
 def test_csv_gives_every_cell_back_and_no_formula(text):
-    report, found = hostile_case(text)
-    for table in (*pipeline_tables(report), *difference_tables(found)):
+    for table in hostile_tables(text):
         parsed = list(csv.reader(io.StringIO(csv_text(table), newline="")))
         assert len(parsed) == len(table.rows) + 1
         for cells, row_cells in zip(parsed[1:], table.rows, strict=True):
@@ -256,14 +189,13 @@ def test_only_texts_that_start_a_formula_get_an_apostrophe(text, expected):
 
 
 def test_csv_files_are_named_after_their_tables():
-    report, _ = hostile_case("x")
+    report = report_of()
     assert {"summary.csv", "by_stage.csv", "missing_rates.csv"} <= set(csv_files(pipeline_tables(report)))
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", [None, *HOSTILE])
 def test_markdown_rows_keep_their_number_of_cells(text):
-    report, found = hostile_case(text)
-    for table in (*pipeline_tables(report), *difference_tables(found)):
+    for table in hostile_tables(text):
         if not table.rows:
             continue
         lines = markdown_text("T", [table]).split("\n")
@@ -273,21 +205,19 @@ def test_markdown_rows_keep_their_number_of_cells(text):
         assert bars == {len(table.columns) + 1}
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", [None, *HOSTILE])
 def test_markdown_holds_no_html_and_no_foreign_link(text):
-    report, found = hostile_case(text)
-    document = markdown_text("T", [*pipeline_tables(report), *difference_tables(found)])
+    document = markdown_text("T", hostile_tables(text))
     without_links = re.sub(r"\]\(<https://crm\.example\.com/[^<>\n]*>\)", "]", document)
     assert "<" not in without_links.replace("&lt;", "")
     assert re.search(r"(?<!\\)\]\(", without_links) is None
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", [None, *HOSTILE])
 def test_terminal_gets_no_control_character_from_a_crm(text):
-    report, found = hostile_case(text)
     out = io.StringIO()
     console = Console(file=out, width=200, color_system=None, legacy_windows=False)
-    console.print(terminal_tables([*pipeline_tables(report), *difference_tables(found)]))
+    console.print(terminal_tables(hostile_tables(text)))
     printed = out.getvalue().replace("\n", "")
     assert visible(printed) == printed
 
@@ -296,7 +226,7 @@ def test_terminal_is_plain_text_without_colour():
     rows, links = sample(40)
     out = io.StringIO()
     console = Console(file=out, width=160, no_color=True, color_system=None)
-    console.print(terminal_tables(pipeline_tables(pipeline_report(rows, links, rates(), sample_settings()))))
+    console.print(terminal_tables(pipeline_tables(report_from(rows, links, rates(), sample_settings()))))
     assert "Open pipeline" in out.getvalue()
     assert "\x1b" not in out.getvalue()
 
@@ -318,16 +248,16 @@ def test_deals_without_a_rate_are_listed_in_the_differences():
 def test_terminal_says_how_many_rows_it_leaves_out():
     rows = [row(str(number), currency="CHF") for number in range(12)]
     out = io.StringIO()
-    tables = pipeline_tables(pipeline_report(rows, {}, USD, settings()))
+    tables = pipeline_tables(report_from(rows, {}, USD, settings()))
     Console(file=out, width=160).print(terminal_tables(tables, limit=5))
     assert "7 more rows" in out.getvalue()
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_json_keeps_every_text_as_it_is(text):
-    report, found = hostile_case(text)
-    assert text in {deal["name"] for deal in json.loads(json_text(report))["top_deals"]}
-    assert json.loads(json_text(found))["kind"] == "differences"
+    names = {deal["name"] for deal in json.loads(json_text(hostile_report()[0]))["top_deals"]}
+    assert text in names
+    assert json.loads(json_text(hostile_case(text)))["kind"] == "differences"
 
 
 @pytest.mark.parametrize(
@@ -378,10 +308,9 @@ def test_headline_money_has_three_digits(amount, expected):
     assert compact(Decimal(amount), ENGLISH) == expected
 
 
-def test_another_language_replaces_the_texts_of_the_page():
-    report, found = hostile_case("x")
-
+def test_another_language_replaces_the_texts_of_the_differences():
+    found = hostile_case("x")
     texts = {key: f"«{text}»" if key.startswith(("col_", "def_")) else text for key, text in ENGLISH.items()}
-    document = pipeline_html(report, found, texts) + differences_html(found, texts)
+    document = differences_html(found, texts)
     assert not [text for key, text in ENGLISH.items() if key.startswith("def_") and f">{text}<" in document]
-    assert "«Deals»" in document
+    assert "«Difference»" in document

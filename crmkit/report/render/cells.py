@@ -61,13 +61,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table under a stable id; `total` is a last row that adds the others up."""
+    """A table under a stable id; `total` is a last row that adds the others up.
+
+    `behind` names for each row the deals that it counts, as a fragment of the page
+    (`fragments`), or `None`; empty if no row has any.
+    """
 
     id: str
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     total: tuple[Cell, ...] | None = None
+    behind: tuple[str | None, ...] = ()
 
 
 def share_cell(ratio: Ratio) -> Share:

@@ -1,25 +1,24 @@
-"""A report as one HTML file: no scripts, nothing loaded, every text of a CRM escaped."""
+"""A report as one HTML file: nothing loaded, every text of a CRM escaped."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
-from functools import lru_cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from crmkit.report.compared import Differences, PairDifferences
 from crmkit.report.figures import PipelineReport
-from crmkit.report.render import charts
+from crmkit.report.listed import ListedDeal
 from crmkit.report.render.cells import Days, Link, Money, Share, compact, grouped, percent, safe_url, shown
-from crmkit.report.render.difference_tables import difference_tables, overview_table, pair_tables
-from crmkit.report.render.pipeline_tables import pipeline_tables
+from crmkit.report.render.charts import plain as charts
+from crmkit.report.render.difference_tables import difference_tables, pair_tables
+from crmkit.report.render.page.document import pipeline_page
+from crmkit.report.render.templating import environment
 from crmkit.report.render.texts import ENGLISH, Texts
-from crmkit.report.render.tiles import difference_tiles, pipeline_tiles, trailing_window
-from crmkit.report.render.visible import visible
+from crmkit.report.render.tiles import difference_tiles
 
 ROW_LIMIT = 500
 """Rows of one table in a page; the page says how many it leaves out."""
@@ -27,32 +26,32 @@ ROW_LIMIT = 500
 
 def pipeline_html(
     report: PipelineReport,
-    differences: Differences | None = None,
-    texts: Texts = ENGLISH,
+    deals: Sequence[ListedDeal] = (),
+    left_out: int = 0,
+    language: str = "en",
     *,
+    refs: Mapping[str, Sequence[str]] | None = None,
+    differences: Differences | None = None,
     limit: int = ROW_LIMIT,
 ) -> str:
-    """The pipeline report as a page, with an overview of the differences if they are given."""
-    tables = {table.id: table for table in pipeline_tables(report, texts)}
-    return render_page(
-        "pipeline.html.j2",
-        texts,
-        limit,
-        {
-            "title": texts["pipeline_title"],
-            "report": report,
-            "tiles": pipeline_tiles(report, texts),
-            "window": trailing_window(report, texts),
-            "tables": tables,
-            "overview": overview_table(differences, texts) if differences else None,
-            "items_count": sum(
-                len(tables[name].rows) for name in ("unmapped_stages", "missing_rates", "errors")
-            ),
-            "stage_chart": charts.stage_chart(report, texts),
-            "month_chart": charts.month_chart(report, texts),
-            "age_chart": charts.age_chart(report, texts),
-            "win_chart": charts.win_chart(report, texts),
-        },
+    """The pipeline report as a page.
+
+    Args:
+        report: The figures.
+        deals: The deals that the page carries, so that every figure opens the list behind it;
+            without any, figures lead nowhere.
+        left_out: How many deals in scope are not among them; the page says so.
+        language: Of the texts, and how numbers and days are written: `de`, `de-CH`.
+        refs: Lists of refs by name, for figures whose deals no condition describes (`#deals?refs=name`).
+        differences: Adds an overview of what differs between the CRMs.
+        limit: Rows of one table; the page says how many it leaves out.
+
+    Raises:
+        UsageError: The language is not there.
+        CrmkitError: What the page is made with is not installed.
+    """
+    return pipeline_page(
+        report, deals, left_out, language, refs=refs or {}, differences=differences, limit=limit
     )
 
 
@@ -103,10 +102,10 @@ def _agreement(pair: PairDifferences, texts: Texts) -> charts.Chart:
 
 
 def render_page(template: str, texts: Texts, limit: int, values: Mapping[str, object]) -> str:
-    environment = _environment()
-    style = environment.get_template("style.css").render()
+    jinja = environment()
+    style = jinja.get_template("style.css").render()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment.get_template(template).render(
+    return jinja.get_template(template).render(
         t=texts,
         limit=limit,
         # The page's own style sheet is Markup: it is a file of this package, without any data in it.
@@ -120,16 +119,3 @@ def render_page(template: str, texts: Texts, limit: int, values: Mapping[str, ob
         compact=lambda amount: compact(amount, texts),
         **values,
     )
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("crmkit.report.render"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["visible"] = visible
-    return environment

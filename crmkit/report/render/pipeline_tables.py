@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from decimal import Decimal
 
 from crmkit.report.figures import (
@@ -15,6 +17,7 @@ from crmkit.report.figures import (
     PipelineReport,
 )
 from crmkit.report.ratios import divide
+from crmkit.report.render import fragments
 from crmkit.report.render.cells import (
     Cell,
     Column,
@@ -62,6 +65,40 @@ def age_label(bucket: AgeBucket, texts: Texts) -> str:
     return texts["age_days"].format(first=bucket.first_day, last=bucket.last_day)
 
 
+def shown_ages(report: PipelineReport) -> list[AgeBucket]:
+    """The buckets of ages, the one of unknown ages only if it holds deals."""
+    return [one for one in report.ageing.age_buckets if one.first_day is not None or one.count]
+
+
+def overdue_deals(report: PipelineReport) -> str:
+    """The fragment for open deals that should have closed."""
+    return fragments.open_deals(("close", "<", report.as_of_date), ("close", "!=", None))
+
+
+def closing_deals(report: PipelineReport, row: CloseFigures) -> str:
+    """The fragment for open deals that are expected in a month or quarter and not overdue."""
+    start = max(row.start, report.as_of_date)
+    return fragments.open_deals(*fragments.days("close", start, row.end))
+
+
+def aged_deals(report: PipelineReport, bucket: AgeBucket) -> str | None:
+    """The fragment for open deals of an age; `None` for those of unknown age."""
+    if bucket.first_day is None:
+        return None
+    today = report.as_of_date
+    tests: list[fragments.Test] = [("created", "<=", today - timedelta(days=bucket.first_day))]
+    if bucket.last_day is not None:
+        tests.append(("created", ">=", today - timedelta(days=bucket.last_day)))
+    else:
+        tests.append(("created", "!=", None))
+    return fragments.open_deals(*tests)
+
+
+def closed_deals(span: PeriodResults, status: str, *tests: fragments.Test) -> str:
+    """The fragment for deals won or lost in the days of a period."""
+    return fragments.deals(*fragments.days("closed", span.start, span.end), *tests, status=status)
+
+
 class _Builder:
     def __init__(self, report: PipelineReport, texts: Texts) -> None:
         self._report = report
@@ -98,19 +135,21 @@ class _Builder:
         self,
         name: str,
         leading: tuple[Column, ...],
-        rows: Iterable[tuple[tuple[Cell, ...], OpenFigures]],
+        rows: Iterable[tuple[tuple[Cell, ...], OpenFigures, str | None]],
         *,
         records: int | None = None,
     ) -> Table:
         """Rows of open figures that add up to the whole open pipeline."""
         blank = (None,) * (len(leading) - 1)
         extra: tuple[Cell, ...] = blank if records is None else (records,)
+        listed = list(rows)
         return Table(
             name,
             self._texts[name],
             (*leading, *self._open_columns()),
-            tuple((*cells, *self._open_cells(figures)) for cells, figures in rows),
+            tuple((*cells, *self._open_cells(figures)) for cells, figures, _ in listed),
             (self._texts["all"], *extra, *self._open_cells(self._report.open)),
+            tuple(behind for _, _, behind in listed),
         )
 
     def summary(self) -> Table:
@@ -153,7 +192,7 @@ class _Builder:
             "by_stage",
             (self._column("stage", numeric=False),),
             (
-                ((row.name or self._texts["unmapped"],), row)
+                ((row.name or self._texts["unmapped"],), row, fragments.open_deals(stage=row.stage))
                 for row in self._report.by_stage
                 if row.stage is not None or row.count
             ),
@@ -164,6 +203,8 @@ class _Builder:
             self._column(key, numeric=False) for key in ("connection", "pipeline", "stage", "common_stage")
         )
         names = {row.stage: row.name for row in self._report.by_stage}
+        # Two stages of a pipeline may share a name; a fragment knows names only.
+        called = Counter((row.connection, row.pipeline, row.stage) for row in self._report.by_native_stage)
         return self._open_table(
             "by_native_stage",
             leading,
@@ -176,6 +217,13 @@ class _Builder:
                         names.get(row.common_stage) or row.common_stage or self._texts["unmapped"],
                     ),
                     row,
+                    fragments.open_deals(
+                        connection=row.connection,
+                        pipeline=row.pipeline,
+                        native_stage=row.stage or row.stage_id,
+                    )
+                    if called[row.connection, row.pipeline, row.stage] == 1
+                    else None,
                 )
                 for row in self._report.by_native_stage
             ),
@@ -186,12 +234,16 @@ class _Builder:
         return self._open_table(
             "by_connection",
             leading,
-            (((row.connection, row.records), row) for row in self._report.by_connection),
+            (
+                ((row.connection, row.records), row, fragments.open_deals(connection=row.connection))
+                for row in self._report.by_connection
+            ),
             records=self._report.records,
         )
 
     def by_owner(self) -> Table:
         inactive = self._texts["inactive"]
+        called = Counter(row.owner for row in self._report.by_owner)
         return self._open_table(
             "by_owner",
             (self._column("owner", numeric=False),),
@@ -205,6 +257,7 @@ class _Builder:
                         else f"{row.owner} ({inactive})",
                     ),
                     row,
+                    fragments.open_deals(owner=row.owner) if called[row.owner] == 1 else None,
                 )
                 for row in self._report.by_owner
             ),
@@ -222,22 +275,22 @@ class _Builder:
             name,
             (self._column(column, numeric=False),),
             (
-                ((texts["overdue"],), report.overdue),
-                *(((row.key,), row) for row in rows),
-                ((texts["no_close_date"],), report.no_close_date),
+                ((texts["overdue"],), report.overdue, overdue_deals(report)),
+                *(((row.key,), row, closing_deals(report, row)) for row in rows),
+                ((texts["no_close_date"],), report.no_close_date, fragments.open_deals(close=None)),
             ),
         )
 
     def ageing(self) -> Table:
         texts = self._texts
+        buckets = shown_ages(self._report)
         rows = tuple(
-            (age_label(bucket, texts), bucket.count, self._money(bucket.amount))
-            for bucket in self._report.ageing.age_buckets
-            if bucket.first_day is not None or bucket.count
+            (age_label(bucket, texts), bucket.count, self._money(bucket.amount)) for bucket in buckets
         )
         columns = (self._column("age", numeric=False), self._column("deals"), self._column("amount"))
         total = (texts["all"], self._report.open.count, self._money(self._report.open.amount))
-        return Table("ageing", texts["ageing"], columns, rows, total)
+        behind = tuple(aged_deals(self._report, bucket) for bucket in buckets)
+        return Table("ageing", texts["ageing"], columns, rows, total, behind)
 
     def results(self) -> Table:
         texts = self._texts
@@ -304,16 +357,21 @@ class _Builder:
         return self._money(value) if rate == "amount" else int(value)
 
     def lost_reasons(self) -> Table:
-        return self._lost("lost_reasons", "reason", self._report.trailing.lost_by_reason, lambda name: name)
+        parts = self._report.trailing.lost_by_reason
+        return self._lost("lost_reasons", "reason", "lost_reason", parts, lambda name: name)
 
     def lost_kinds(self) -> Table:
         texts = self._texts
-        return self._lost(
-            "lost_kinds", "kind", self._report.trailing.lost_by_kind, lambda name: texts[f"kind_{name}"]
-        )
+        parts = self._report.trailing.lost_by_kind
+        return self._lost("lost_kinds", "kind", "lost_kind", parts, lambda name: texts[f"kind_{name}"])
 
     def _lost(
-        self, table: str, column: str, parts: tuple[LostPart, ...], label: Callable[[str], str]
+        self,
+        table: str,
+        column: str,
+        field: str,
+        parts: tuple[LostPart, ...],
+        label: Callable[[str], str],
     ) -> Table:
         texts, lost = self._texts, self._report.trailing.lost
         rows = tuple(
@@ -321,7 +379,9 @@ class _Builder:
             for part in parts
         )
         columns = (self._column(column, numeric=False), self._column("deals"), self._column("amount"))
-        return Table(table, texts[table], columns, rows, (texts["all"], lost.count, self._money(lost.amount)))
+        behind = tuple(closed_deals(self._report.trailing, "lost", (field, "=", part.name)) for part in parts)
+        total = (texts["all"], lost.count, self._money(lost.amount))
+        return Table(table, texts[table], columns, rows, total, behind)
 
     def velocity(self) -> Table:
         rows = tuple(
@@ -345,6 +405,7 @@ class _Builder:
             self._column("cycle"),
             self._column("velocity"),
         )
+        # Velocity counts qualified deals only where a stage is set as such, which a fragment cannot tell.
         return Table("velocity", self._texts["velocity"], columns, rows)
 
     def top_deals(self) -> Table:
@@ -379,7 +440,8 @@ class _Builder:
             self._column("amount"),
             self._column("ref", numeric=False),
         )
-        return Table(name, self._texts[name], columns, rows)
+        behind = tuple(fragments.deals(ref=deal.ref) for deal in deals)
+        return Table(name, self._texts[name], columns, rows, None, behind)
 
     def items(self) -> tuple[Table, Table, Table]:
         return self._unmapped(), self._missing_rates(), self._errors()
@@ -402,7 +464,16 @@ class _Builder:
             self._column("open_deals"),
             self._column("open_amount"),
         )
-        return Table("unmapped_stages", self._texts["unmapped_stages"], columns, rows)
+        behind = tuple(
+            fragments.deals(
+                connection=row.connection,
+                pipeline=row.pipeline,
+                native_stage=row.stage or row.stage_id,
+                stage=None,
+            )
+            for row in self._report.items.unmapped
+        )
+        return Table("unmapped_stages", self._texts["unmapped_stages"], columns, rows, None, behind)
 
     def _missing_rates(self) -> Table:
         rows = tuple(

@@ -1,0 +1,157 @@
+"""The page as one HTML file: offline, every text of a CRM escaped, scripts by their hash only."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from markupsafe import Markup
+
+from crmkit.report.compared import Differences
+from crmkit.report.figures import PipelineReport
+from crmkit.report.listed import ListedDeal
+from crmkit.report.render.cells import Link, Table, raw, safe_url
+from crmkit.report.render.charts import drawing, tokens
+from crmkit.report.render.charts.shapes import Picture
+from crmkit.report.render.difference_tables import overview_table
+from crmkit.report.render.formats import Formats
+from crmkit.report.render.page.embedded import Json, columns, embedded
+from crmkit.report.render.page.section import Page, Section
+from crmkit.report.render.page.sections import GROUPS, pictures, sections
+from crmkit.report.render.page.summary import headlines
+from crmkit.report.render.pipeline_tables import pipeline_tables
+from crmkit.report.render.templating import environment
+from crmkit.report.render.visible import visible
+
+NARROW, HALF, FULL = 330, 520, 1100
+"""Widths of charts in pixels: on a telephone, beside another chart, over the whole page."""
+
+
+def pipeline_page(
+    report: PipelineReport,
+    deals: Sequence[ListedDeal],
+    left_out: int,
+    language: str,
+    *,
+    refs: Mapping[str, Sequence[str]],
+    differences: Differences | None,
+    limit: int,
+) -> str:
+    """The page; see `html.pipeline_html`."""
+    page = _page(report, language, linked=bool(deals))
+    found = sections(page)
+    if differences is not None:
+        found.append(_differences(page, differences))
+    jinja = environment()
+    # The style sheet and the script are Markup: they are files of this package without any data in them.
+    style = jinja.get_template("style.css").render() + jinja.get_template("page.css").render()
+    style += tokens.style_rules()
+    script = jinja.get_template("page.js").render()
+    return jinja.get_template("page.html.j2").render(
+        t=page.texts,
+        f=page.formats,
+        report=report,
+        title=page.texts["pipeline_title"],
+        groups=[
+            (group, [one for one in found if one.group == group])
+            for group in GROUPS
+            if any(one.group == group for one in found)
+        ],
+        headlines=headlines(page),
+        waiting=sum(len(table.rows) for one in found if one.id == "waiting" for table in one.tables),
+        left_out=left_out,
+        linked=page.linked,
+        limit=limit,
+        style=Markup(style),  # noqa: S704
+        style_hash=_digest(style),
+        script=Markup(script),  # noqa: S704
+        script_hash=_digest(script),
+        # `embedded` leaves nothing that markup could start or end with.
+        listed=Markup(embedded(_listed(page, deals, left_out, refs))),  # noqa: S704
+        charts={one.id: _drawings(one) for section in found for one in section.pictures},
+        raw=raw,
+        visible=visible,
+        address=lambda cell: safe_url(cell.url) if isinstance(cell, Link) else None,
+        row_count=_row_count,
+    )
+
+
+def chart_files(report: PipelineReport, language: str = "en") -> dict[str, bytes]:
+    """File name -> bytes of every chart for slides: SVG and PNG, on white, with a title.
+
+    Raises:
+        CrmkitError: What draws them is not installed.
+    """
+    page = _page(report, language, linked=False)
+    subtitle = f"{page.texts['as_of']} {page.formats.day(report.as_of_date)} · {report.report_currency}"
+    files: dict[str, bytes] = {}
+    for picture in pictures(page):
+        files[f"{picture.id}.svg"] = drawing.slide_svg(picture, subtitle).encode()
+        files[f"{picture.id}.png"] = drawing.slide_png(picture, subtitle)
+    return files
+
+
+def _page(report: PipelineReport, language: str, *, linked: bool) -> Page:
+    formats = Formats(language, report.report_currency)
+    tables = {table.id: table for table in pipeline_tables(report, formats.texts)}
+    return Page(report, formats, tables, linked)
+
+
+def _differences(page: Page, found: Differences) -> Section:
+    table = replace(overview_table(found, page.texts), id="differences")
+    title = page.texts["differences_summary"]
+    return Section("differences", title, "tables", "overview", tables=(table,), wide=True)
+
+
+def _drawings(picture: Picture) -> tuple[Markup, Markup]:
+    """The chart for a wide and for a narrow page; `drawing` writes every element of it itself."""
+    wide = drawing.page_svg(picture, FULL if picture.full else HALF)
+    return Markup(wide), Markup(drawing.page_svg(picture, NARROW))  # noqa: S704
+
+
+def _listed(
+    page: Page, deals: Sequence[ListedDeal], left_out: int, refs: Mapping[str, Sequence[str]]
+) -> dict[str, Json]:
+    report, texts = page.report, page.texts
+    places = {deal.ref: place for place, deal in enumerate(deals)}
+    return {
+        "language": page.formats.tag,
+        "currency": report.report_currency,
+        "left_out": left_out,
+        "texts": {name: texts[name] for name in _SPOKEN},
+        "titles": {name: texts[f"col_{name}"] for name in _TITLED},
+        "labels": {
+            "stage": {row.stage or "": visible(row.name or "") for row in report.by_stage if row.stage}
+            | {name: texts[name] for name in ("won", "lost", "post_purchase") if name in texts},
+            "status": {name: texts[name] for name in ("open", "won", "lost")},
+            "lost_kind": {name: texts[f"kind_{name}"] for name in _KINDS},
+        },
+        "unmapped": texts["unmapped"],
+        "refs": {name: [places[ref] for ref in listed if ref in places] for name, listed in refs.items()},
+        "columns": columns(deals),
+    }
+
+
+_SPOKEN = (
+    *("none_filter", "filter_all", "search", "reset", "page_of", "previous", "next", "save_csv", "total"),
+    *("nothing_matches", "deal_one", "deal_many", "left_out", "filtered", "show_all"),
+)
+_TITLED = (
+    *("deal", "company", "stage", "owner", "connection", "pipeline", "status", "close", "idle", "amount"),
+    *("weighted", "ref", "closed"),
+)
+_KINDS = ("lost", "abandoned", "disqualified", "duplicate")
+
+
+def _row_count(table: Table, place: int) -> int | None:
+    """The number of deals that a row counts, if it says so."""
+    for column, cell in zip(table.columns, table.rows[place], strict=True):
+        if column.key == "deals" and isinstance(cell, int):
+            return cell
+    return None
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
