@@ -41,24 +41,20 @@ class Moment:
         return min(begins.astimezone(UTC) - timedelta(microseconds=1), now)
 
 
-class _MomentType(click.ParamType):
-    name = "day"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
-        if isinstance(value, Moment):
-            return value
-        text = str(value).strip().lower()
-        if found := _AGO.fullmatch(text):
-            days = int(found[1]) * (7 if found[2] == "w" else 1)
-            return Moment(ago=timedelta(days=days))
-        try:
-            return Moment(day=date.fromisoformat(text))
-        except ValueError:
-            self.fail(f"{value!r} is no day: write 2026-11-16, or 7d or 2w for so long ago", param, ctx)
-
-
-MOMENT = _MomentType()
-"""A day like 2026-11-16, or 7d or 2w for so long ago."""
+def as_moment(context: click.Context, option: click.Parameter, value: str | None) -> Moment | None:
+    """A day like 2026-11-16, or 7d or 2w for so long ago; for the `callback` of an option."""
+    if value is None:
+        return None
+    text = value.strip().lower()
+    if found := _AGO.fullmatch(text):
+        days = int(found[1]) * (7 if found[2] == "w" else 1)
+        return Moment(ago=timedelta(days=days))
+    try:
+        return Moment(day=date.fromisoformat(text))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no day: write 2026-11-16, or 7d or 2w for so long ago"
+        ) from None
 
 
 def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:

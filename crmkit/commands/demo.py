@@ -5,32 +5,40 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from crmkit import workspace as workspaces
 from crmkit.commands.demo_sync import keep_in_step
+from crmkit.commands.material import open_facts
 from crmkit.commands.pull import pull_exit_code, show_pull
-from crmkit.commands.report import gather, render, save
+from crmkit.commands.report import render, save
 from crmkit.commands.run import Run
 from crmkit.commands.sandbox import local_crms
+from crmkit.connectors.clock import ShiftedClock, SystemClock
 from crmkit.errors import CrmkitError
 from crmkit.mapping.render import suggestions_toml
 from crmkit.mapping.suggest import Suggestion, suggest
 from crmkit.report import load
 from crmkit.report.compared import Differences
 from crmkit.report.differences import differences
+from crmkit.report.metrics.listed import listed_deals
 from crmkit.report.pipeline import pipeline_report
 from crmkit.report.render.difference_tables import difference_tables, overview_table
 from crmkit.report.render.html import differences_html, pipeline_html
 from crmkit.report.render.pipeline_tables import pipeline_tables
 from crmkit.report.render.table import terminal_tables
+from crmkit.sandbox.clock import Clock
 from crmkit.sandbox.server import VENDORS, Sandbox
+from crmkit.sandbox.week import work
 from crmkit.session import Session, pull
 from crmkit.sync import queries
+from crmkit.sync.state import State
 from crmkit.terminal import Terminal
 
+_WEEK = timedelta(days=7)
 _UNDECIDED = "qualification"
 _SHOWN_TABLES = ("by_stage", "by_connection")
 
@@ -49,38 +57,42 @@ _SHOWN_TABLES = ("by_stage", "by_connection")
 def demo(run: Run, deals: int, seed: int, out: Path) -> None:
     """Show the main job on five CRMs that run on this machine; needs no account.
 
-    Starts a sandbox, pulls all five CRMs, maps their stages, finds the differences, writes
-    an HTML report, and then keeps two of them in step: plans, writes, shows that a second
-    plan is empty, and that a contradiction is held. Leaves a workspace to play with. Sends
-    nothing anywhere.
+    Starts a sandbox, pulls all five CRMs, lets a week pass in them, maps their stages, finds
+    the differences, writes an HTML report, and then keeps two of them in step: plans,
+    writes, shows that a second plan is empty, and that a contradiction is held. Leaves a
+    workspace to play with. Sends nothing anywhere.
     """
     terminal = run.terminal
     started = time.monotonic()
-    _step(terminal, 1, f"Starting five CRMs on this machine, {deals:,} deals each")
-    box = Sandbox.seeded(tuple(VENDORS), deals=deals, seed=seed, limits="off")
+    _step(terminal, 1, f"Starting five CRMs on this machine, {deals:,} deals each, a week ago")
+    clock = Clock()
+    clock.advance(-_WEEK.total_seconds())
+    box = Sandbox.seeded(tuple(VENDORS), deals=deals, seed=seed, limits="off", clock=clock)
     box.start()
     try:
-        _tell(run, box, out)
+        _tell(run, box, out, seed)
     finally:
         box.stop()
     terminal.say(f"\nDone in {time.monotonic() - started:.0f} s.", "bold")
     _next(terminal, out, deals, seed)
 
 
-def _tell(run: Run, box: Sandbox, out: Path) -> None:
+def _tell(run: Run, box: Sandbox, out: Path, seed: int) -> None:
     terminal = run.terminal
     path = workspaces.write(out, local_crms(box.apps))
     terminal.say(f"   Their addresses and (made-up) credentials are in {path}")
     run.session = session = Session.open(path)
     names = list(session.config.settings.connections)
 
-    _step(terminal, 2, "Pulling pipelines, owners, companies, contacts and deals from all of them")
+    session.clock = ShiftedClock(-_WEEK)
     with session.state() as state:
-        results = pull(session, state, [], watch=terminal.watch_pulls)
-        show_pull(run, results)
-        failed = [result for result in results if result.error is not None]
-        if failed:
-            raise SystemExit(pull_exit_code(results))
+        _step(terminal, 2, "Pulling pipelines, owners, companies, contacts and deals from all of them")
+        _pull(run, session, state)
+        touched = work([app.world for app in box.apps.values()], box.clock, days=_WEEK.days, seed=seed)
+        terminal.say(f"   A week passes: people move, win, lose, put off and reprice {touched} deals.")
+        session.clock = SystemClock()
+        terminal.say("   Pulling again reads only what changed, and remembers what was there before:")
+        _pull(run, session, state)
 
         _step(terminal, 3, "Mapping every native stage to a common stage")
         outline = load.outline(session.config.settings)
@@ -95,26 +107,37 @@ def _tell(run: Run, box: Sandbox, out: Path) -> None:
         run.session = session = Session.open(path)
 
         _step(terminal, 4, "Linking deals that are the same and comparing the CRMs")
-        material = gather(session, state, names)
-        coverage = [
-            load.coverage(one, load.deals_by_stage(state, one.stage_map.connection)) for one in material.maps
-        ]
-        links = material.rows.deals.group_of
-        compared = differences(material.rows, links, material.rates, material.settings, names, coverage)
-        groups = len(set(links.values()))
-        terminal.say(f"   {len(links)} deals are the same as one in another CRM: {groups} deals in truth")
-        if not terminal.quiet:
-            terminal.err.print(terminal_tables([overview_table(compared)]))
+        with open_facts(session, state, names) as opened:
+            material, settings = opened.material, opened.settings
+            coverage = [
+                load.coverage(one, load.deals_by_stage(state, one.stage_map.connection))
+                for one in material.maps
+            ]
+            links = material.linked.deals.group_of
+            compared = differences(material.rows(state), links, material.rates, settings, names, coverage)
+            groups = len(set(links.values()))
+            terminal.say(f"   {len(links)} deals are the same as one in another CRM: {groups} deals in truth")
+            if not terminal.quiet:
+                terminal.err.print(terminal_tables([overview_table(compared)]))
 
-        _step(terminal, 5, "Adding it all up: one pipeline over five CRMs")
-        figures = pipeline_report(material.rows, links, material.rates, material.settings)
+            _step(terminal, 5, "Adding it all up: one pipeline over five CRMs, and what changed this week")
+            figures = pipeline_report(opened.facts, settings)
+            listed, left_out = listed_deals(opened.facts, settings)
     tables = {table.id: table for table in pipeline_tables(figures)}
     if not terminal.quiet:
         terminal.err.print(terminal_tables([tables[name] for name in _SHOWN_TABLES if name in tables]))
-    _write(terminal, out, compared, pipeline_html(figures, compared))
+    page = pipeline_html(figures, listed, left_out, differences=compared)
+    _write(terminal, out, compared, page)
     keep_in_step(run, session, box, _step)
     if terminal.as_json:
         terminal.result(render("json", "pipeline report", figures, list(tables.values())))
+
+
+def _pull(run: Run, session: Session, state: State) -> None:
+    results = pull(session, state, [], watch=run.terminal.watch_pulls)
+    show_pull(run, results)
+    if any(result.error is not None for result in results):
+        raise SystemExit(pull_exit_code(results))
 
 
 def _write(terminal: Terminal, out: Path, compared: Differences, page: str) -> None:

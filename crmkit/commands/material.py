@@ -84,7 +84,7 @@ def gather(
             since=since,
             stages=outline.stages,
             native_stages=load.native_stages(maps),
-            period=span and (span.start, span.end),
+            period=None if span is None else (span.start, span.end),
             fiscal_start_month=fiscal,
             amount_basis=AmountBasis(report.amount_basis),
             trailing_days=report.win_rate_days,

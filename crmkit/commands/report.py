@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 
+from crmkit.commands.choices import Moment, as_moment, scope_options
+from crmkit.commands.material import gather, open_facts
 from crmkit.commands.run import Run
-from crmkit.errors import ConfigError, CrmkitError, UsageError
+from crmkit.errors import CrmkitError, UsageError
 from crmkit.private_file import write_private
 from crmkit.report import load
 from crmkit.report.compared import Differences
 from crmkit.report.differences import differences
 from crmkit.report.figures import PipelineReport
-from crmkit.report.inputs import AmountBasis, Scope, Settings
+from crmkit.report.inputs import Scope
+from crmkit.report.listed import ListedDeal
+from crmkit.report.metrics.listed import listed_deals
 from crmkit.report.pipeline import pipeline_report
-from crmkit.report.rates import Rates, rates_from_csv, rates_from_mapping
 from crmkit.report.render.cells import Table
 from crmkit.report.render.csv_files import csv_files
 from crmkit.report.render.difference_tables import difference_tables
@@ -26,71 +30,9 @@ from crmkit.report.render.json_file import json_text
 from crmkit.report.render.markdown import markdown_text
 from crmkit.report.render.pipeline_tables import pipeline_tables
 from crmkit.report.render.table import terminal_tables
-from crmkit.session import Session
-from crmkit.sync import queries
-from crmkit.sync.state import State
+from crmkit.report.render.texts import LANGUAGES
 
 FORMATS = ("table", "html", "md", "json", "csv")
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What both commands work on."""
-
-    settings: Settings
-    rates: Rates
-    maps: list[load.Mapped]
-    rows: load.Rows
-
-
-def gather(
-    session: Session,
-    state: State,
-    names: Sequence[str],
-    *,
-    scope: Scope | None = None,
-) -> Material:
-    """Settings, rates, stage maps and deals of the chosen connections.
-
-    Raises:
-        ConfigError: A rate or setting cannot be used.
-        StateError: A connection has not been pulled yet.
-    """
-    settings = session.config.settings
-    chosen = session.config.chosen(names)
-    queries.pulled(state, list(chosen))
-    outline = load.outline(settings)
-    maps = [load.stage_map(state, name, one, outline) for name, one in chosen.items()]
-    report_currency = settings.report.currency
-    return Material(
-        Settings(
-            report_currency=report_currency,
-            time_zone=settings.report.time_zone,
-            as_of=session.clock.now(),
-            stages=outline.stages,
-            native_stages=load.native_stages(maps),
-            amount_basis=AmountBasis(settings.report.amount_basis),
-            stale_days=settings.report.stale_days,
-            trailing_days=settings.report.win_rate_days,
-            record_order=settings.report.record_order,
-            scope=scope or Scope(),
-        ),
-        _rates(session, report_currency),
-        maps,
-        load.Rows(state, load.Linked(state, maps), settings.report.time_zone),
-    )
-
-
-def _rates(session: Session, currency: str) -> Rates:
-    report = session.config.settings.report
-    if report.rates_file is None:
-        return rates_from_mapping(currency, report.rates)
-    path = session.config.folder / report.rates_file
-    try:
-        return rates_from_csv(currency, path.read_text(encoding="utf-8"), source=path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the rates file {path}: {error}") from error
-
 
 _FORMAT = click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 _OUT = click.option(
@@ -103,8 +45,20 @@ _OUT = click.option(
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_FORMAT
 @_OUT
-@click.option("--pipeline", "pipelines", multiple=True, help="Only this pipeline; may be repeated.")
-@click.option("--owner", "owners", multiple=True, help="Only this owner; may be repeated.")
+@scope_options
+@click.option(
+    "--as-of",
+    callback=as_moment,
+    metavar="DAY",
+    help="The report as it was at the end of this day, e.g. 2026-10-31.",
+)
+@click.option(
+    "--since", callback=as_moment, metavar="DAY", help="Tell changes since this day, or 7d, 2w. Default: 7d."
+)
+@click.option("--period", help="The period of results: 2026-11, 2026-Q4 or 2026. Default: this quarter.")
+@click.option(
+    "--lang", type=click.Choice(LANGUAGES), help="Language of the page. Default: [report] language."
+)
 @click.pass_obj
 def report(
     run: Run,
@@ -112,20 +66,38 @@ def report(
     names: Sequence[str],
     form: str,
     out: Path | None,
-    pipelines: Sequence[str],
-    owners: Sequence[str],
+    scope: Scope,
+    as_of: Moment | None,
+    since: Moment | None,
+    period: str | None,
+    lang: str | None,
 ) -> None:
-    """The pipeline over all CRMs: by common stage, CRM and month; win rates; ageing.
+    """The pipeline over all CRMs: stages, forecast, win rates, ageing, hygiene.
 
     Deals that are linked across CRMs count once. Works on the local copy; changes
-    nothing in a CRM. Ends with 4 if something was left out of the money sums.
+    nothing in a CRM. With --as-of it tells what was known then, and tells the same next
+    year. Ends with 4 if something was left out of the money sums.
     """
     session = run.open()
-    scope = Scope(pipelines=frozenset(pipelines), owners=frozenset(owners))
-    with session.state() as state:
-        found = gather(session, state, names, scope=scope)
-        figures = pipeline_report(found.rows, found.rows.deals.group_of, found.rates, found.settings)
-    write(run, "pipeline report", form, out, figures, pipeline_tables(figures))
+    zone = ZoneInfo(session.config.settings.report.time_zone)
+    now = session.clock.now()
+    at = as_of.end(zone, now) if as_of else now
+    with (
+        session.state() as state,
+        open_facts(
+            session,
+            state,
+            names,
+            scope=scope,
+            as_of=at,
+            since=since.start(zone, at) if since else None,
+            period=period,
+        ) as found,
+    ):
+        figures = pipeline_report(found.facts, found.settings)
+        listed, left_out = listed_deals(found.facts, found.settings)
+    language = lang or session.config.settings.report.language
+    write_report(run, form, out, Made(figures, listed, left_out, language))
     waiting = figures.items
     if waiting.fx_missing or waiting.unmapped or waiting.errors:
         run.terminal.say(
@@ -167,11 +139,38 @@ def diff(
             for mapped in found.maps
         ]
         result = differences(
-            found.rows, found.rows.deals.group_of, found.rates, found.settings, chosen, coverage
+            found.rows(state), found.linked.deals.group_of, found.rates, found.settings, chosen, coverage
         )
     write(run, "differences", form, out, result, difference_tables(result))
     if exit_code and result.any:
         raise SystemExit(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A report and the deals behind its figures."""
+
+    figures: PipelineReport
+    deals: tuple[ListedDeal, ...]
+    left_out: int
+    language: str
+
+    def page(self, differences: Differences | None = None) -> str:
+        """The report as a page."""
+        return pipeline_html(self.figures, self.deals, self.left_out, self.language, differences=differences)
+
+
+def write_report(run: Run, form: str, out: Path | None, made: Made) -> None:
+    """Write a report in the form that was asked for."""
+    title = "pipeline report"
+    if run.terminal.as_json:
+        form = "json"
+    if form == "html":
+        path = out or Path("pipeline-report.html")
+        save(path, made.page())
+        run.terminal.say(f"Wrote {path}")
+    else:
+        write(run, title, form, out, made.figures, pipeline_tables(made.figures))
 
 
 def write(
@@ -207,7 +206,8 @@ def render(form: str, title: str, figures: PipelineReport | Differences, tables:
     if form == "json":
         return json_text(figures)
     if form == "html":
-        return pipeline_html(figures) if isinstance(figures, PipelineReport) else differences_html(figures)
+        assert isinstance(figures, Differences)
+        return differences_html(figures)
     return markdown_text(title.capitalize(), tables)
 
 

@@ -153,7 +153,11 @@ class Settings:
     summary; without it seven days before `as_of`. `record_order` names the connections
     whose values win for a linked deal, best first; without it the most recently modified member wins. `top` is the
     length of the lists of biggest and of stale deals. `teams` lists the members of each
-    (e-mail addresses or names). `forecast_categories` gives a common stage its category.
+    (e-mail addresses or names). `forecast_categories` gives a common stage its category,
+    `forecast_names` what a CRM's own category names stand for; without either a deal is a commit
+    from the probability `commit_share` on and best case from `best_case_share` on.
+    `month_end_close` names the connections whose CRM presets the close date of a new deal
+    to the last day of its month.
     The others are the thresholds of metrics.md 9, 13 and 14 by the names used there.
 
     Raises:
@@ -181,6 +185,9 @@ class Settings:
     teams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     quotas: tuple[Quota, ...] = ()
     forecast_categories: Mapping[str, str] = field(default_factory=dict)
+    forecast_names: Mapping[str, str] = field(default_factory=dict)
+    commit_share: Decimal = Decimal("0.9")
+    best_case_share: Decimal = Decimal("0.5")
     skip_policy: SkipPolicy = SkipPolicy.FILL
     immature_share: Decimal = Decimal("0.3")
     stuck_factor: Decimal = Decimal("1.5")
@@ -191,6 +198,7 @@ class Settings:
     outlier_factor: Decimal = Decimal(10)
     push_limit: int = 3
     far_days: int = 365
+    month_end_close: frozenset[str] = frozenset()
     follow_up_days: int = 7
     renewal_days: int = 90
 

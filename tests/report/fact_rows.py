@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from crmkit.model import Ref
 from crmkit.report.facts import arrays
-from crmkit.report.facts.collect import outline
+from crmkit.report.facts.collect import check_currency, outline
 from crmkit.report.facts.engine import Facts, duckdb
 from crmkit.report.facts.scale import RATE_DIGITS, day_number, instant, whole
 from crmkit.report.facts.snapshot import NO_VALUE, VALUE_MARK
@@ -68,14 +68,17 @@ class Book:
 
 def tables(book: Book, rates: Rates, settings: Settings) -> dict[str, pa.Table]:
     """The fact tables of a book."""
-    rows = list(book.rows)
+    check_currency(rates, settings)
+    rows = list(_stages_apart(book.rows))
+    # One owner has one name, whatever comes first; the deals stay in their order.
+    ordered = sorted(rows, key=lambda row: row.ref)
     found: dict[str, list[dict[str, Any]]] = {
         "deals": [_deal(row, book) for row in rows],
         "changes": [_change(number, change) for number, change in enumerate(book.changes, 1)],
         "stage_steps": [_step(step) for step in book.steps],
-        "stages": _stages(rows, settings),
-        "owners": _owners(rows, settings),
-        "companies": _companies(rows),
+        "stages": _stages(ordered, settings),
+        "owners": _owners(ordered, settings),
+        "companies": _companies(ordered),
         "rates": _rates(rows, rates, settings),
         "pulls": _pulls(rows, book),
     }
@@ -87,6 +90,22 @@ def tables(book: Book, rates: Rates, settings: Settings) -> dict[str, pa.Table]:
         for layout in LAYOUTS
     }
     return made | {"outline": outline(settings)}
+
+
+def _stages_apart(rows: Iterable[PipelineRow]) -> Iterator[PipelineRow]:
+    """The rows, so that one stage id stands for one stage: rows say what they want of it."""
+    known = list(rows)
+    meanings: dict[object, set[tuple[str, str]]] = {}
+    for row in known:
+        meanings.setdefault((row.connection, row.pipeline_id, row.stage_id), set()).add(_meant(row))
+    for row in known:
+        several = sorted(meanings[row.connection, row.pipeline_id, row.stage_id])
+        place = several.index(_meant(row))
+        yield replace(row, stage_id=f"{row.stage_id}~{place}") if place and row.stage_id else row
+
+
+def _meant(row: PipelineRow) -> tuple[str, str]:
+    return row.common_stage or "", row.stage_name or ""
 
 
 @contextmanager
@@ -207,7 +226,8 @@ def _stages(rows: Sequence[PipelineRow], settings: Settings) -> list[dict[str, A
 def _owners(rows: Sequence[PipelineRow], settings: Settings) -> list[dict[str, Any]]:
     teams = {word.casefold(): team for team, members in settings.teams.items() for word in members}
     found = {}
-    for row in rows:
+    # Rows may call one owner by several names: the first in order counts, whatever came first.
+    for row in sorted(rows, key=lambda one: (one.owner_name or "", one.owner_email or ""), reverse=True):
         if row.owner_id is None:
             continue
         email = (row.owner_email or "").strip().casefold()
@@ -246,7 +266,8 @@ def _rates(rows: Sequence[PipelineRow], rates: Rates, settings: Settings) -> lis
             for moment in (row.expected_close, row.closed_at)
             if moment is not None
         ]
-    first, last = min(days) - timedelta(days=400), max(days) + timedelta(days=2)
+    near = [day for day in days if 1990 <= day.year < 2060]
+    first, last = min(near) - timedelta(days=400), max(near) + timedelta(days=2)
     return [
         {"currency": currency, "rate_day": day_number(day), "rate": Decimal(whole(rate, RATE_DIGITS))}
         for currency, day, rate in rates.by_day(first, last)

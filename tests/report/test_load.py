@@ -82,7 +82,7 @@ def rows(state: State, **memories: Memory) -> tuple[load.Rows, dict[str, Pipelin
         load.stage_map(state, connection, ConnectionSettings(crm="memory", stages=STAGES), DEFAULT_OUTLINE)
         for connection in memories
     ]
-    found = load.Rows(state, maps, "Europe/Berlin")
+    found = load.Rows(state, load.Linked(state, maps), "Europe/Berlin")
     return found, {f"{row.ref.connection}{row.ref.id}": row for row in found}
 
 

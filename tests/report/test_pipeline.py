@@ -12,12 +12,8 @@ from crmkit.errors import ConfigError
 from crmkit.model import LostKind, Outcome, ValuePeriod
 from crmkit.report.calendar import quarter_of
 from crmkit.report.inputs import AmountBasis, NativeStage, Scope
-from crmkit.report.pipeline import pipeline_report
-from tests.report.rows import USD, day, ref, row, settings
-
-
-def report_of(*rows, links=None, rates=USD, **changes):
-    return pipeline_report(rows, links or {}, rates, settings(**changes))
+from tests.report.report_of import report_of
+from tests.report.rows import day, ref, row, settings
 
 
 def test_nothing_read_gives_zeros_and_no_ratio():

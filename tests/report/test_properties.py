@@ -7,15 +7,19 @@ from datetime import timedelta
 from decimal import Decimal
 
 from hypothesis import given
+from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from crmkit.model import Outcome
 from crmkit.report.differences import differences
 from crmkit.report.money import total_of
-from crmkit.report.pipeline import pipeline_report
+from tests.report.report_of import report_from
 from tests.report.rows import USD, row, settings
 
 AS_OF = settings().as_of
+
+# A report is some dozens of queries.
+REPORTS = how(max_examples=12, deadline=None)
 
 amounts = st.none() | st.decimals(min_value=-(10**9), max_value=10**12, places=4)
 moments = st.none() | st.integers(-900, 40).map(lambda days: AS_OF + timedelta(days=days, hours=3))
@@ -52,10 +56,11 @@ def deals(draw):
     return rows, links
 
 
+@REPORTS
 @given(deals())
 def test_every_partition_of_open_deals_adds_up_to_the_total(case):
     rows, links = case
-    report = pipeline_report(rows, links, USD, settings())
+    report = report_from(rows, links, USD, settings())
     apart = (report.overdue, report.no_close_date)
     for parts in (
         report.by_stage,
@@ -72,28 +77,31 @@ def test_every_partition_of_open_deals_adds_up_to_the_total(case):
     assert total_of(part.amount for part in parts) == report.open.amount
 
 
+@REPORTS
 @given(deals(), st.randoms(use_true_random=False))
 def test_order_of_the_rows_changes_nothing(case, chance):
     rows, links = case
     mixed = list(rows)
     chance.shuffle(mixed)
     config = settings(top=3)
-    assert pipeline_report(rows, links, USD, config) == pipeline_report(mixed, links, USD, config)
+    assert report_from(rows, links, USD, config) == report_from(mixed, links, USD, config)
 
 
+@REPORTS
 @given(deals())
 def test_linked_deals_count_once(case):
     rows, links = case
-    report = pipeline_report(rows, links, USD, settings())
+    report = report_from(rows, links, USD, settings())
     alone = sum(one.ref not in links for one in rows)
     assert (report.records, report.deals) == (len(rows), alone + len(set(links.values())))
 
 
+@REPORTS
 @given(deals())
 def test_deals_without_a_rate_change_no_money_but_every_count(case):
     rows, _ = case
-    report = pipeline_report(rows, {}, USD, settings())
-    rated = pipeline_report([one for one in rows if one.currency in {"USD", "EUR"}], {}, USD, settings())
+    report = report_from(rows, {}, USD, settings())
+    rated = report_from([one for one in rows if one.currency in {"USD", "EUR"}], {}, USD, settings())
     assert report.open.amount == rated.open.amount
     assert report.open.count == sum(one.outcome is Outcome.OPEN for one in rows)
 

@@ -10,8 +10,8 @@ import pytest
 from crmkit.model import LostKind, Outcome
 from crmkit.report.figures import PipelineReport
 from crmkit.report.money import rounded
-from crmkit.report.pipeline import pipeline_report
 from crmkit.report.ratios import median, percentile
+from tests.report.report_of import report_from
 from tests.report.rows import USD, day, row, settings
 
 
@@ -52,7 +52,7 @@ def report() -> PipelineReport:
         opened("i", "12000", "2026-08-01", "2026-10-20", "0.3"),
     ]
     quarter = (date(2026, 7, 1), date(2026, 10, 1))
-    return pipeline_report(rows, {}, USD, settings(period=quarter))
+    return report_from(rows, {}, USD, settings(period=quarter))
 
 
 def test_won_amount_is_the_sum_of_deals_won_in_the_quarter(report):

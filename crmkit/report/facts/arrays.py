@@ -18,6 +18,7 @@ from crmkit.report.facts.scale import (
     instant,
     whole,
 )
+from crmkit.report.money import is_sane
 
 __all__ = ["amount", "amounts", "column", "instant", "share", "shares"]
 
@@ -49,7 +50,7 @@ def amounts(values: Sequence[Any]) -> tuple[list[int | None], list[bool]]:
 
 def amount(value: Decimal) -> int | None:
     """An amount in units of its last digit; `None` if it is absurd."""
-    if not value.is_finite() or abs(value) >= LARGEST_AMOUNT:
+    if not is_sane(value) or abs(value) >= LARGEST_AMOUNT:
         return None
     return whole(value, AMOUNT_DIGITS)
 

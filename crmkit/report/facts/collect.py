@@ -80,6 +80,7 @@ class Collector:
         *,
         custom_days: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
+        check_currency(rates, settings)
         self._state = state
         self._linked = linked
         self._rates = rates
@@ -98,7 +99,7 @@ class Collector:
             (OUTLINE, [outline(self._settings)]),
             (OWNERS, [self._owners()]),
             (COMPANIES, [self._companies()]),
-            (RATES, [self._rate_rows()]),
+            (RATES, self._rate_rows()),
             (PULLS, [self._pulls()]),
         ):
             with pq.ParquetWriter(folder / f"{layout.name}.parquet", layout.arrow()) as file:
@@ -249,11 +250,12 @@ class Collector:
         ]
         return _rows(COMPANIES, rows)
 
-    def _rate_rows(self) -> pa.Table:
+    def _rate_rows(self) -> Iterator[pa.Table]:
+        """The rates of the days that the deals need, once those are read."""
         # A deal is valued on the day of the report or on the day it was closed.
         first, last = self._days
         found = list(self._rates.by_day(first, max(last, self._settings.as_of_date + timedelta(days=1))))
-        return _table(
+        yield _table(
             RATES,
             {
                 "currency": [currency for currency, _, _ in found],
@@ -317,6 +319,16 @@ class Collector:
         with self._state.read() as db:
             for part in db.execution_options(yield_per=ROWS_AT_ONCE).execute(query).partitions():
                 yield dict(zip(names, map(list, zip(*part, strict=True)), strict=True))
+
+
+def check_currency(rates: Rates, settings: Settings) -> None:
+    """Make sure that the rates lead to the report's currency.
+
+    Raises:
+        ValueError: They lead to another one.
+    """
+    if rates.report_currency != settings.report_currency.strip().upper():
+        raise ValueError(f"rates to {rates.report_currency}, report in {settings.report_currency}")
 
 
 def outline(settings: Settings) -> pa.Table:

@@ -45,12 +45,33 @@ def deals_at(
             (metrics.md 2.6).
     """
     at = at or settings.as_of
+    query, values = deals_query(records_at(facts, instant(at)), settings, at, rates_on)
+    return facts.keep(f"deals {at.isoformat()} {rates_on}", query, **values)
+
+
+def deals_query(
+    records: str,
+    settings: Settings,
+    at: datetime,
+    rates_on: date | None = None,
+    *,
+    steps: str = "stage_steps",
+) -> tuple[str, dict[str, Value]]:
+    """The query behind `deals_at`, and its values: for an aggregate that needs few of the columns.
+
+    Args:
+        records: The table of `records_at`, or its query in parentheses.
+        settings: As for `deals_at`.
+        at: The instant.
+        rates_on: As for `deals_at`.
+        steps: A table with the columns of `stage_steps`, of these deals at least.
+    """
     values: dict[str, Value] = {}
     query = f"""
-        WITH members AS ({_members(records_at(facts, instant(at)), settings, values)}),
+        WITH members AS ({_members(records, settings, values)}),
         logical_deals AS ({_LOGICAL}),
         named AS ({_NAMED}),
-        dated AS ({_dated(settings)}),
+        dated AS ({_dated(settings, steps)}),
         appraised AS ({_appraised(settings, rates_on)})
         SELECT *, priced AND rate IS NULL AS fx_missing, value_ AS value,
             CASE WHEN share IS NULL THEN NULL
@@ -63,16 +84,14 @@ def deals_at(
             FROM appraised a LEFT JOIN rates r ON a.currency = r.currency AND a.rate_day = r.rate_day
         ) priced_deals
     """
-    return facts.keep(
-        f"deals {at.isoformat()} {rates_on}",
-        query,
-        at=instant(at),
-        today=day_number(rates_on or at.astimezone(settings.zone).date()),
-        ahead=_ahead(at, settings),
-        own=settings.report_currency.strip().upper(),
-        one=10**RATE_DIGITS,
+    return query, {
+        "at": instant(at),
+        "today": day_number(rates_on or at.astimezone(settings.zone).date()),
+        "ahead": _ahead(at, settings),
+        "own": settings.report_currency.strip().upper(),
+        "one": 10**RATE_DIGITS,
         **values,
-    )
+    }
 
 
 def live_at(facts: Facts, settings: Settings, at: datetime | None = None) -> str:
@@ -100,7 +119,7 @@ def _members(records: str, settings: Settings, values: dict[str, Value]) -> str:
     return f"""
         SELECT *, concat(connection, ':deal:', id) AS ref, {rank} AS member_rank,
             CASE WHEN life = '{LIVE}' THEN 0 ELSE 1 END AS dead
-        FROM {records} {where}
+        FROM {records} records {where}
     """
 
 
@@ -139,8 +158,8 @@ _NAMED = """
 """
 
 
-def _dated(settings: Settings) -> str:
-    """When a closed deal was closed: as told, else at its last step, else on its close date (metrics.md 2.3)."""
+def _dated(settings: Settings, steps: str) -> str:
+    """When a closed deal was closed: as told, at its last step, or on its close date (metrics.md 2.3)."""
     noon = f"close_day * {DAY} + {DAY // 2} - $ahead"
     told = "coalesce(n.closed_us, m.moved_us)"
     return f"""
@@ -153,7 +172,7 @@ def _dated(settings: Settings) -> str:
         FROM (
             SELECT n.*, {told} AS told_us
             FROM named n LEFT JOIN (
-                SELECT connection, id, max(at_us) AS moved_us FROM stage_steps WHERE at_us <= $at
+                SELECT connection, id, max(at_us) AS moved_us FROM {steps} WHERE at_us <= $at
                 GROUP BY connection, id
             ) m ON n.connection = m.connection AND n.id = m.id AND n.closed_us IS NULL
         ) moved

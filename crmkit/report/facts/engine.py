@@ -56,6 +56,10 @@ class Facts:
         """The one row of an aggregate."""
         return self.rows(query, **values)[0]
 
+    def kept(self, name: str) -> str | None:
+        """The name of the table that is kept under a name; `None` before it is."""
+        return self._kept.get(name)
+
     def keep(self, name: str, query: str, **values: Value) -> str:
         """The name of a table with the rows of a query, computed when it is asked for the first time.
 

@@ -44,26 +44,35 @@ def records_at(facts: Facts, at_us: int) -> str:
     The columns of `deals`, and `life`: live, archived, or gone (deleted or merged away).
     A record that no pull had shown by then is left out, whatever its creation date says.
     """
+    return facts.keep(f"records {at_us}", records_query(), at=at_us)
+
+
+def records_query(deals: str = "deals", changes: str = "changes") -> str:
+    """The query behind `records_at`, with `$at` for the instant.
+
+    Args:
+        deals: A table with the columns of `deals`: all of them, or those that are of interest.
+        changes: A table with what changed of these deals after the instant.
+    """
     # What the first change after the instant replaced is what was there at the instant.
     before = ", ".join(f"min_by(old, number) FILTER (WHERE field = '{name}') AS {name}" for name in TRACKED)
     values = ", ".join(
         f"{_value(name, kind)} AS {name}" if name in TRACKED else f"d.{name}"
         for name, kind in DEALS.columns.items()
     )
-    query = f"""
+    return f"""
         WITH before AS (
-            SELECT connection, id, {before} FROM changes WHERE at_us > $at GROUP BY connection, id
+            SELECT connection, id, {before} FROM {changes} WHERE at_us > $at GROUP BY connection, id
         ),
         records AS (
             SELECT {values}
-            FROM deals d LEFT JOIN before b ON d.connection = b.connection AND d.id = b.id
+            FROM {deals} d LEFT JOIN before b ON d.connection = b.connection AND d.id = b.id
             WHERE d.first_seen_us <= $at
         )
         SELECT *,
             CASE WHEN gone_us <= $at THEN '{GONE}' WHEN archived THEN '{ARCHIVED}' ELSE '{LIVE}' END AS life
         FROM records
     """
-    return facts.keep(f"records {at_us}", query, at=at_us)
 
 
 def _value(name: str, kind: Type) -> str:

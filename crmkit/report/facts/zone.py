@@ -10,17 +10,21 @@ from zoneinfo import ZoneInfo
 from crmkit.report.facts.scale import DAY, SECOND, instant
 
 _FIRST_YEAR, _LAST_YEAR = 1990, 2050
+_LONG_AGO = 1_000_000
+"""Days before 1970."""
 
 
 @lru_cache(maxsize=16)
 def offsets(zone: ZoneInfo) -> tuple[tuple[int, int], ...]:
     """From which instant on local time is how many microseconds ahead of UTC."""
     start = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
-    days = (datetime(_LAST_YEAR, 1, 1, tzinfo=UTC) - start).days
-    found = [(instant(start), _ahead(start, zone))]
-    for left, right in pairwise(start + timedelta(days=number) for number in range(days)):
-        if _ahead(left, zone) != _ahead(right, zone):
-            found.append((instant(_change(left, right, zone)), _ahead(right, zone)))
+    weeks = (datetime(_LAST_YEAR, 1, 1, tzinfo=UTC) - start).days // 7
+    # No zone changes its clocks twice in a week.
+    marks = [(moment, _ahead(moment, zone)) for moment in (start + timedelta(weeks=n) for n in range(weeks))]
+    found = [(instant(start), marks[0][1])]
+    for (left, old), (right, new) in pairwise(marks):
+        if old != new:
+            found.append((instant(_change(left, right, zone)), new))
     return tuple(found)
 
 
@@ -43,15 +47,17 @@ def _change(left: datetime, right: datetime, zone: ZoneInfo) -> datetime:
 
 def local_day(column: str, zone: ZoneInfo) -> str:
     """SQL for the day number that the instant in a column has in the zone; NULL for NULL."""
-    steps = offsets(zone)
-    branches = " ".join(
-        f"WHEN {column} < {start} THEN {offset}"
-        for (start, _), (_, offset) in zip(steps[1:], steps, strict=False)
-    )
-    ahead = f"CASE {branches} ELSE {steps[-1][1]} END" if branches else str(steps[-1][1])
-    # The remainder of an instant before 1970 is negative, and a quotient would be cut towards zero.
-    local = f"({column} + {ahead})"
-    return f"({local} - ({local} % {DAY} + {DAY}) % {DAY}) // {DAY}"
+    # A quotient is cut towards zero: counted from long before 1970 nothing is negative.
+    return f"(({column} + {_ahead_of(column, offsets(zone))} + {_LONG_AGO * DAY}) // {DAY} - {_LONG_AGO})"
+
+
+def _ahead_of(column: str, steps: tuple[tuple[int, int], ...]) -> str:
+    """SQL for the offset that counts at an instant: halved again and again, not asked step by step."""
+    if len(steps) == 1:
+        return str(steps[0][1])
+    middle = len(steps) // 2
+    left, right = _ahead_of(column, steps[:middle]), _ahead_of(column, steps[middle:])
+    return f"CASE WHEN {column} < {steps[middle][0]} THEN {left} ELSE {right} END"
 
 
 def start_of(day: date, zone: ZoneInfo) -> int:

@@ -1,0 +1,88 @@
+"""The deals behind the figures, from the fact tables."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from crmkit.report.facts import scale
+from crmkit.report.facts.deals import OPEN, live_at
+from crmkit.report.facts.engine import Facts
+from crmkit.report.inputs import Settings
+from crmkit.report.listed import LISTED, ListedDeal
+from crmkit.report.metrics.ageing import aged_table
+
+
+def listed_deals(
+    facts: Facts, settings: Settings, *, limit: int = LISTED
+) -> tuple[tuple[ListedDeal, ...], int]:
+    """The deals in scope, and how many more there are than `limit`.
+
+    Open deals come first, the largest first; then closed ones, the latest first.
+    """
+    table = live_at(facts, settings)
+    rows = facts.rows(
+        f"""
+        SELECT d.*, i.idle_days, i.stage_age_us
+        FROM (
+            SELECT *, row_number() OVER (
+                ORDER BY CASE WHEN status = '{OPEN}' THEN 0 ELSE 1 END NULLS LAST,
+                    CASE WHEN status = '{OPEN}' THEN value END DESC NULLS LAST,
+                    closed_day DESC NULLS LAST, ref NULLS LAST
+            ) AS list_place
+            FROM {table}
+        ) d
+        LEFT JOIN {aged_table(facts, settings)} i ON d.ref = i.ref
+        WHERE d.list_place <= $limit
+        ORDER BY d.list_place NULLS LAST
+        """,
+        limit=limit,
+    )
+    total = facts.row(f"SELECT count(*) AS n FROM {table}")["n"]
+    return tuple(_listed(row) for row in rows), int(total) - len(rows)
+
+
+def _listed(row: dict[str, Any]) -> ListedDeal:
+    is_open = row["status"] == OPEN
+    value = None if row["value"] is None else scale.money(row["value"])
+    weighted = None if row["weighted"] is None else scale.weighted(row["weighted"])
+    return ListedDeal(
+        ref=row["ref"],
+        name=row["name"],
+        connection=row["connection"],
+        pipeline=row["pipeline"] or row["pipeline_id"],
+        native_stage=row["native_stage"] or row["stage_id"],
+        stage=row["stage"],
+        status=row["status"],
+        lost_kind=row["lost_kind"],
+        lost_reason=row["lost_reason"],
+        owner=row["owner_name"] or row["owner_email"] or row["owner_id"],
+        team=row["team"],
+        company=row["company"],
+        amount=value,
+        native_amount=_number(row["native"], scale.AMOUNT_DIGITS),
+        currency=row["currency"],
+        probability=_number(row["share"], scale.SHARE_DIGITS) if is_open else None,
+        weighted=weighted if is_open and value is not None else None,
+        forecast_category=row["forecast_category"],
+        expected_close=scale.day(row["close_day"]),
+        created_on=scale.day(row["created_day"]),
+        closed_on=scale.day(row["closed_day"]),
+        stage_age_days=_days(row["stage_age_us"]) if is_open else None,
+        idle_days=row["idle_days"] if is_open else None,
+        next_step_on=_day_of(row["next_us"]),
+        url=row["url"],
+    )
+
+
+def _number(value: int | None, digits: int) -> Decimal | None:
+    return None if value is None else scale.number(value, digits)
+
+
+def _days(duration_us: int | None) -> int | None:
+    return None if duration_us is None else int(duration_us) // scale.DAY
+
+
+def _day_of(at_us: int | None) -> Any:
+    moment = scale.moment(at_us)
+    return None if moment is None else moment.date()
