@@ -17,7 +17,6 @@ from crmkit.private_file import write_private
 from crmkit.report import load
 from crmkit.report.compared import Differences
 from crmkit.report.differences import differences
-from crmkit.report.figures import PipelineReport
 from crmkit.report.inputs import Scope
 from crmkit.report.listed import ListedDeal
 from crmkit.report.metrics.listed import listed_deals
@@ -28,11 +27,16 @@ from crmkit.report.render.difference_tables import difference_tables
 from crmkit.report.render.html import differences_html, pipeline_html
 from crmkit.report.render.json_file import json_text
 from crmkit.report.render.markdown import markdown_text
+from crmkit.report.render.page.document import chart_files
+from crmkit.report.render.parameters import parameters_table
 from crmkit.report.render.pipeline_tables import pipeline_tables
 from crmkit.report.render.table import terminal_tables
-from crmkit.report.render.texts import LANGUAGES
+from crmkit.report.render.texts import LANGUAGES, texts_of
+from crmkit.report.whole import PipelineReport
 
 FORMATS = ("table", "html", "md", "json", "csv")
+FILES = ("xlsx", "parquet", "charts")
+"""Formats that only the report has: a workbook, a folder of tables, a folder of SVG and PNG."""
 
 _FORMAT = click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 _OUT = click.option(
@@ -43,7 +47,10 @@ _OUT = click.option(
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@_FORMAT
+@click.option(
+    "--format", "form", type=click.Choice((*FORMATS, *FILES)), default="table", show_default=True,
+    help="charts: every chart as SVG and PNG, for slides.",
+)  # fmt: skip
 @_OUT
 @scope_options
 @click.option(
@@ -159,6 +166,30 @@ class Made:
         """The report as a page."""
         return pipeline_html(self.figures, self.deals, self.left_out, self.language, differences=differences)
 
+    def workbook(self) -> bytes:
+        """The report as a workbook."""
+        from crmkit.report.render.workbook import workbook_bytes  # noqa: PLC0415 - heavy, and rarely asked for
+
+        texts = texts_of(self.language)
+        return workbook_bytes(
+            texts["pipeline_title"],
+            pipeline_tables(self.figures, texts),
+            parameters=parameters_table(self.figures, texts),
+            at=self.figures.as_of,
+            texts=texts,
+        )
+
+    def tables(self) -> Iterable[tuple[str, bytes]]:
+        """Every table and the deals as Parquet files."""
+        from crmkit.report.render.parquet_files import parquet_files  # noqa: PLC0415 - heavy
+
+        about = {"as_of": self.figures.as_of.isoformat(), "currency": self.figures.report_currency}
+        return parquet_files(pipeline_tables(self.figures), self.deals, about)
+
+    def charts(self) -> Iterable[tuple[str, bytes]]:
+        """Every chart as SVG and PNG."""
+        return chart_files(self.figures, self.language).items()
+
 
 def write_report(run: Run, form: str, out: Path | None, made: Made) -> None:
     """Write a report in the form that was asked for."""
@@ -169,6 +200,13 @@ def write_report(run: Run, form: str, out: Path | None, made: Made) -> None:
         path = out or Path("pipeline-report.html")
         save(path, made.page())
         run.terminal.say(f"Wrote {path}")
+    elif form == "xlsx":
+        path = out or Path("pipeline-report.xlsx")
+        save_bytes(path, made.workbook())
+        run.terminal.say(f"Wrote {path}")
+    elif form in FILES:
+        folder = out or Path(f"pipeline-report-{form}")
+        _write_files(run, folder, made.tables() if form == "parquet" else made.charts())
     else:
         write(run, title, form, out, made.figures, pipeline_tables(made.figures))
 
@@ -217,16 +255,25 @@ def save(path: Path, text: str) -> None:
     Raises:
         UsageError: It cannot be written.
     """
-    write_private(path, [text.encode()])
+    save_bytes(path, text.encode())
+
+
+def save_bytes(path: Path, content: bytes) -> None:
+    """As `save`, of bytes."""
+    write_private(path, [content])
 
 
 def _write_csv(run: Run, folder: Path, tables: Iterable[Table]) -> None:
+    _write_files(run, folder, ((name, text.encode()) for name, text in csv_files(tables).items()))
+
+
+def _write_files(run: Run, folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CrmkitError(
             f"cannot make the folder {folder}: {error.strerror}", hint="Name another place with --out."
         ) from error
-    for name, text in csv_files(tables).items():
-        save(folder / name, text)
+    for name, content in files:
+        save_bytes(folder / name, content)
     run.terminal.say(f"Wrote {folder}")

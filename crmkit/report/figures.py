@@ -5,8 +5,7 @@ Money is in the report currency and exact; decimals are strings of digits in JSO
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Literal
+from datetime import date
 
 from pydantic import BaseModel, ConfigDict
 
@@ -260,44 +259,3 @@ class Items(Figure):
     fx_missing: tuple[MissingRate, ...]
     unmapped: tuple[UnmappedStage, ...]
     errors: tuple[Problem, ...]
-
-
-class PipelineReport(Figure):
-    """The pipeline over all connections at `as_of`.
-
-    `records` were read, `deals` are left once linked ones count once and the scope is
-    applied. `value_periods` counts open deals by what their amount stands for;
-    `mixed_value_periods` says that sums add different ones.
-    """
-
-    kind: Literal["pipeline_report"] = "pipeline_report"
-    version: Literal[1] = 1
-    as_of: datetime
-    as_of_date: date
-    time_zone: str
-    report_currency: str
-    amount_basis: str
-    fiscal_start_month: int
-    stale_days: int
-    stale_warning_days: int
-    scope: dict[str, tuple[str, ...]]
-    record_order: tuple[str, ...]
-    records: int
-    deals: int
-    value_periods: dict[str, int]
-    mixed_value_periods: bool
-    open: OpenSummary
-    by_stage: tuple[StageFigures, ...]
-    by_native_stage: tuple[NativeStageFigures, ...]
-    by_connection: tuple[ConnectionFigures, ...]
-    by_owner: tuple[OwnerFigures, ...]
-    by_close_month: tuple[CloseFigures, ...]
-    by_close_quarter: tuple[CloseFigures, ...]
-    overdue: OpenFigures
-    no_close_date: OpenFigures
-    ageing: Ageing
-    trailing: PeriodResults
-    period: PeriodResults
-    velocity: tuple[Velocity, ...]
-    top_deals: tuple[DealLine, ...]
-    items: Items

@@ -151,9 +151,10 @@ class Settings:
     `as_of`. The trailing window is the `trailing_days` local days that end with the
     day of `as_of`. `since` is the start of the weekly review and of the changes beside the
     summary; without it seven days before `as_of`. `record_order` names the connections
-    whose values win for a linked deal, best first; without it the most recently modified member wins. `top` is the
-    length of the lists of biggest and of stale deals. `teams` lists the members of each
-    (e-mail addresses or names). `forecast_categories` gives a common stage its category,
+    whose values win for a linked deal, best first; without it the most recently modified
+    member wins. `top` is the length of the lists of biggest and of stale deals. `teams`
+    lists the members of each (e-mail addresses or names). `forecast_categories` gives a common
+    stage its category,
     `forecast_names` what a CRM's own category names stand for; without either a deal is a commit
     from the probability `commit_share` on and best case from `best_case_share` on.
     `month_end_close` names the connections whose CRM presets the close date of a new deal

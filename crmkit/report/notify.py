@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def _send(
     if refusal is not None:
         return Failure(target, refusal, "Take the form of the address that ends with s, and leave TLS on.")
     formats = apprise.NotifyFormat
-    marked = service.notify_format != formats.TEXT
+    marked = _shown_as(service) != "text"
     sender = apprise.Apprise(asset=service.asset)
     sender.add(service)
     for attempt in range(1, ATTEMPTS + 1):
@@ -149,6 +150,13 @@ def _send(
     return Failure(target, reason, "Look at the service's side, then at the address that is stored.")
 
 
+def _shown_as(service: Any) -> str:
+    """`text`, `html` or `markdown`: what the address asks for, else what the service likes best."""
+    # Before Apprise 2 a service has one format; since then it has several and chooses.
+    found = service.resolve_format() if hasattr(service, "resolve_format") else service.notify_format
+    return str(getattr(found, "value", found))
+
+
 def _service(apprise: Any, address: str) -> Any:
     """What sends to the address, or `None`; never raises, because an error would hold the address."""
     asset = apprise.AppriseAsset(
@@ -163,7 +171,10 @@ def _service(apprise: Any, address: str) -> Any:
     if hasattr(asset, "http_redirects"):  # since Apprise 2
         asset.http_redirects = False  # no answer sends the message on to another host
     try:
-        return apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
+        with warnings.catch_warnings():
+            # It loads every service it knows, some of them through modules that are on their way out.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
     except Exception:  # a parser of a library, on a text of any shape
         return None
 

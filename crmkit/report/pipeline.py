@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from crmkit.report.facts.engine import Facts
-from crmkit.report.figures import PipelineReport
 from crmkit.report.inputs import AmountBasis, Settings
 from crmkit.report.metrics import ageing, items, open_deals, results
+from crmkit.report.metrics.conversion import conversion
+from crmkit.report.metrics.coverage import coverage
+from crmkit.report.metrics.focus import focus
+from crmkit.report.metrics.followups import follow_ups
+from crmkit.report.metrics.forecast import forecast
+from crmkit.report.metrics.funnel import funnel
+from crmkit.report.metrics.hygiene import hygiene
+from crmkit.report.metrics.movement import movement
+from crmkit.report.metrics.pairs import review_start
+from crmkit.report.metrics.renewals import renewals
+from crmkit.report.metrics.slip import slips
+from crmkit.report.metrics.stuck import stuck
+from crmkit.report.metrics.summary import summary
+from crmkit.report.metrics.waterfall import waterfalls
+from crmkit.report.whole import PipelineReport
 
 
 def pipeline_report(facts: Facts, settings: Settings) -> PipelineReport:
@@ -23,10 +37,12 @@ def pipeline_report(facts: Facts, settings: Settings) -> PipelineReport:
         results.results(facts, settings, window, overdue_or_stale=lingering)
         for window in (results.trailing_window(settings), results.report_period(settings))
     )
+    converted = conversion(facts, settings)
     scope = settings.scope
     return PipelineReport(
         as_of=settings.as_of,
         as_of_date=settings.as_of_date,
+        since=review_start(settings),
         time_zone=settings.time_zone,
         report_currency=settings.report_currency.strip().upper(),
         amount_basis=settings.amount_basis.value,
@@ -59,4 +75,17 @@ def pipeline_report(facts: Facts, settings: Settings) -> PipelineReport:
         velocity=results.velocity(facts, settings),
         top_deals=open_deals.top_deals(facts, settings),
         items=items.items(facts, settings),
+        summary=summary(facts, settings),
+        waterfalls=waterfalls(facts, settings),
+        movement=movement(facts, settings),
+        slips=slips(facts, settings),
+        conversion=converted,
+        funnel=funnel(facts, settings, converted),
+        forecast=forecast(facts, settings),
+        coverage=coverage(facts, settings),
+        stuck=stuck(facts, settings),
+        hygiene=hygiene(facts, settings),
+        follow_ups=follow_ups(facts, settings),
+        focus=focus(facts, settings),
+        renewals=renewals(facts, settings),
     )

@@ -7,10 +7,10 @@ from functools import lru_cache
 
 from crmkit.mapping.stages import CommonStage
 from crmkit.model import LostKind, Outcome
-from crmkit.report.figures import PipelineReport
 from crmkit.report.inputs import PipelineRow
 from crmkit.report.listed import ListedDeal
 from crmkit.report.render.html import pipeline_html
+from crmkit.report.whole import PipelineReport
 from tests.report.listing import listed_deals
 from tests.report.report_of import report_from
 from tests.report.rows import STAGES, USD, day, row, settings

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from crmkit.model import Ref
-from crmkit.report.figures import PipelineReport
 from crmkit.report.inputs import Links, PipelineRow, Settings
 from crmkit.report.pipeline import pipeline_report
 from crmkit.report.rates import Rates
+from crmkit.report.whole import PipelineReport
 from tests.report.fact_rows import Book, Change, facts_of
 from tests.report.rows import USD, settings
 

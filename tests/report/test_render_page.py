@@ -13,7 +13,6 @@ from decimal import Decimal
 import pytest
 
 from crmkit.errors import UsageError
-from crmkit.report.figures import PipelineReport
 from crmkit.report.listed import ListedDeal
 from crmkit.report.render import fragments
 from crmkit.report.render.formats import Formats
@@ -21,6 +20,7 @@ from crmkit.report.render.html import pipeline_html
 from crmkit.report.render.page.scale import ticks
 from crmkit.report.render.texts import ENGLISH, LANGUAGES, texts_of
 from crmkit.report.render.visible import visible
+from crmkit.report.whole import PipelineReport
 from tests.report.listing import listed_deals
 from tests.report.pages import HOSTILE, hostile_page, hostile_report, sample_page
 from tests.report.report_of import report_from

@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from crmkit.model import LostKind, Outcome
-from crmkit.report.figures import PipelineReport
 from crmkit.report.money import rounded
 from crmkit.report.ratios import median, percentile
+from crmkit.report.whole import PipelineReport
 from tests.report.report_of import report_from
 from tests.report.rows import USD, day, row, settings
 

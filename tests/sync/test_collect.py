@@ -65,7 +65,8 @@ def test_everything_a_deal_holds_is_there(state: State, tmp_path: Path) -> None:
     memory = filled(
         "one",
         deal(
-            "one", "a", amount=Decimal("1234.5678"), currency="USD", stage_id="s2", probability=Decimal("0.25"),
+            "one", "a", amount=Decimal("1234.5678"), currency="USD", stage_id="s2",
+            probability=Decimal("0.25"),
             next_activity_at=FIRST, contacts=(DealContact(id="k"), DealContact(id="l")),
             custom={"renews": date(2027, 3, 1)}, forecast_category="commit", created_at=FIRST,
         ),

@@ -56,6 +56,7 @@ def deals_query(
     rates_on: date | None = None,
     *,
     steps: str = "stage_steps",
+    companies: str = "companies",
 ) -> tuple[str, dict[str, Value]]:
     """The query behind `deals_at`, and its values: for an aggregate that needs few of the columns.
 
@@ -65,12 +66,13 @@ def deals_query(
         at: The instant.
         rates_on: As for `deals_at`.
         steps: A table with the columns of `stage_steps`, of these deals at least.
+        companies: A table with the columns of `companies`; an empty one where nobody asks for them.
     """
     values: dict[str, Value] = {}
     query = f"""
         WITH members AS ({_members(records, settings, values)}),
         logical_deals AS ({_LOGICAL}),
-        named AS ({_NAMED}),
+        named AS ({_named(companies)}),
         dated AS ({_dated(settings, steps)}),
         appraised AS ({_appraised(settings, rates_on)})
         SELECT *, priced AND rate IS NULL AS fx_missing, value_ AS value,
@@ -123,13 +125,15 @@ def _members(records: str, settings: Settings, values: dict[str, Value]) -> str:
     """
 
 
-_COLUMNS = ", ".join(name for name in DEALS.columns if name not in ("logical", "created_us"))
-# A copy is created later than the deal: the earliest creation counts (metrics.md 4).
+_COLUMNS = ", ".join(name for name in DEALS.columns if name not in ("logical", "created_us", "closed_us"))
+# A copy is created later than the deal, and closed when it is written: the earliest creation
+# counts (metrics.md 4), and the earliest closing with the same outcome (inferred).
 _LOGICAL = f"""
-    SELECT {_COLUMNS}, life, ref, ref AS logical, created_us, 1 AS records
+    SELECT {_COLUMNS}, life, ref, ref AS logical, created_us, closed_us, 1 AS records
     FROM members WHERE logical IS NULL
     UNION ALL
-    SELECT {_COLUMNS}, life, ref, logical, coalesce(first_created_us, created_us) AS created_us, records
+    SELECT {_COLUMNS}, life, ref, logical, coalesce(first_created_us, created_us) AS created_us,
+        coalesce(first_closed_us, closed_us) AS closed_us, records
     FROM (
         SELECT *,
             row_number() OVER (
@@ -137,25 +141,29 @@ _LOGICAL = f"""
                 ORDER BY dead NULLS LAST, member_rank NULLS LAST, modified_us DESC NULLS LAST, ref NULLS LAST
             ) AS member_place,
             min(CASE WHEN dead = 0 THEN created_us END) OVER (PARTITION BY logical) AS first_created_us,
+            min(CASE WHEN dead = 0 THEN closed_us END) OVER (PARTITION BY logical, status) AS first_closed_us,
             sum(1 - dead) OVER (PARTITION BY logical) AS records
         FROM members WHERE logical IS NOT NULL
     ) linked
     WHERE member_place = 1
 """
-_NAMED = """
-    SELECT d.*, s.pipeline, s.native_stage, s.place, s.stage_status, s.stage_probability,
-        o.stage, o.stage_order, s.stage IS NOT NULL AND o.stage IS NULL AS stage_unknown,
-        w.owner_name, w.owner_email, w.team,
-        coalesce(w.owner_active, TRUE) AS owner_active, w.owner_key IS NOT NULL AS owner_listed,
-        coalesce(w.owner_key, d.connection || ':' || d.owner_id) AS owner_key,
-        c.company, coalesce(c.company_key, d.connection || ':company:' || d.company_id) AS company_key
-    FROM logical_deals d
-    LEFT JOIN stages s
-        ON d.connection = s.connection AND d.pipeline_id = s.pipeline_id AND d.stage_id = s.stage_id
-    LEFT JOIN outline o ON s.stage = o.stage
-    LEFT JOIN owners w ON d.connection = w.connection AND d.owner_id = w.owner_id
-    LEFT JOIN companies c ON d.connection = c.connection AND d.company_id = c.company_id
-"""
+
+
+def _named(companies: str) -> str:
+    return f"""
+        SELECT d.*, s.pipeline, s.native_stage, s.place, s.stage_status, s.stage_probability,
+            o.stage, o.stage_order, s.stage IS NOT NULL AND o.stage IS NULL AS stage_unknown,
+            w.owner_name, w.owner_email, w.team,
+            coalesce(w.owner_active, TRUE) AS owner_active, w.owner_key IS NOT NULL AS owner_listed,
+            coalesce(w.owner_key, d.connection || ':' || d.owner_id) AS owner_key,
+            c.company, coalesce(c.company_key, d.connection || ':company:' || d.company_id) AS company_key
+        FROM logical_deals d
+        LEFT JOIN stages s
+            ON d.connection = s.connection AND d.pipeline_id = s.pipeline_id AND d.stage_id = s.stage_id
+        LEFT JOIN outline o ON s.stage = o.stage
+        LEFT JOIN owners w ON d.connection = w.connection AND d.owner_id = w.owner_id
+        LEFT JOIN {companies} c ON d.connection = c.connection AND d.company_id = c.company_id
+    """
 
 
 def _dated(settings: Settings, steps: str) -> str:
@@ -174,7 +182,7 @@ def _dated(settings: Settings, steps: str) -> str:
             FROM named n LEFT JOIN (
                 SELECT connection, id, max(at_us) AS moved_us FROM {steps} WHERE at_us <= $at
                 GROUP BY connection, id
-            ) m ON n.connection = m.connection AND n.id = m.id AND n.closed_us IS NULL
+            ) m ON n.connection = m.connection AND n.id = m.id
         ) moved
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from crmkit.report.facts.engine import Facts
 from crmkit.report.facts.tables import DEALS, Type
 
@@ -47,17 +49,18 @@ def records_at(facts: Facts, at_us: int) -> str:
     return facts.keep(f"records {at_us}", records_query(), at=at_us)
 
 
-def records_query(deals: str = "deals", changes: str = "changes") -> str:
+def records_query(deals: str = "deals", changes: str = "changes", tracked: Collection[str] = TRACKED) -> str:
     """The query behind `records_at`, with `$at` for the instant.
 
     Args:
         deals: A table with the columns of `deals`: all of them, or those that are of interest.
         changes: A table with what changed of these deals after the instant.
+        tracked: The columns whose earlier values are asked for; the others stay as they are now.
     """
     # What the first change after the instant replaced is what was there at the instant.
-    before = ", ".join(f"min_by(old, number) FILTER (WHERE field = '{name}') AS {name}" for name in TRACKED)
+    before = ", ".join(f"min_by(old, number) FILTER (WHERE field = '{name}') AS {name}" for name in tracked)
     values = ", ".join(
-        f"{_value(name, kind)} AS {name}" if name in TRACKED else f"d.{name}"
+        f"{_value(name, kind)} AS {name}" if name in tracked else f"d.{name}"
         for name, kind in DEALS.columns.items()
     )
     return f"""

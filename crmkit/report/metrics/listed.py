@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,9 @@ from crmkit.report.facts.deals import OPEN, live_at
 from crmkit.report.facts.engine import Facts
 from crmkit.report.inputs import Settings
 from crmkit.report.listed import LISTED, ListedDeal
-from crmkit.report.metrics.ageing import aged_table
+from crmkit.report.metrics.hygiene import findings
+from crmkit.report.metrics.movement import pushes
+from crmkit.report.metrics.stuck import idle
 
 
 def listed_deals(
@@ -23,7 +26,7 @@ def listed_deals(
     table = live_at(facts, settings)
     rows = facts.rows(
         f"""
-        SELECT d.*, i.idle_days, i.stage_age_us
+        SELECT d.*, i.idle_days, i.stage_age_us, p.push_count
         FROM (
             SELECT *, row_number() OVER (
                 ORDER BY CASE WHEN status = '{OPEN}' THEN 0 ELSE 1 END NULLS LAST,
@@ -32,17 +35,28 @@ def listed_deals(
             ) AS list_place
             FROM {table}
         ) d
-        LEFT JOIN {aged_table(facts, settings)} i ON d.ref = i.ref
+        LEFT JOIN {idle(facts, settings)} i ON d.ref = i.ref
+        LEFT JOIN {pushes(facts, settings)} p ON d.connection = p.connection AND d.id = p.id
         WHERE d.list_place <= $limit
         ORDER BY d.list_place NULLS LAST
         """,
         limit=limit,
     )
     total = facts.row(f"SELECT count(*) AS n FROM {table}")["n"]
-    return tuple(_listed(row) for row in rows), int(total) - len(rows)
+    broken = _broken(facts, settings)
+    return tuple(_listed(row, broken.get(row["ref"], ())) for row in rows), int(total) - len(rows)
 
 
-def _listed(row: dict[str, Any]) -> ListedDeal:
+def _broken(facts: Facts, settings: Settings) -> dict[str, list[str]]:
+    """The hygiene rules that each deal breaks."""
+    found: dict[str, list[str]] = {}
+    query = f"SELECT ref, rule FROM {findings(facts, settings)} ORDER BY ref NULLS LAST, rule NULLS LAST"
+    for row in facts.rows(query):
+        found.setdefault(row["ref"], []).append(row["rule"])
+    return found
+
+
+def _listed(row: dict[str, Any], rules: Sequence[str]) -> ListedDeal:
     is_open = row["status"] == OPEN
     value = None if row["value"] is None else scale.money(row["value"])
     weighted = None if row["weighted"] is None else scale.weighted(row["weighted"])
@@ -70,8 +84,10 @@ def _listed(row: dict[str, Any]) -> ListedDeal:
         closed_on=scale.day(row["closed_day"]),
         stage_age_days=_days(row["stage_age_us"]) if is_open else None,
         idle_days=row["idle_days"] if is_open else None,
+        push_count=row["push_count"],
         next_step_on=_day_of(row["next_us"]),
         url=row["url"],
+        findings=tuple(rules),
     )
 
 

@@ -12,11 +12,14 @@ from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from crmkit.report.figures import DealLine, PipelineReport
+from crmkit.report.figures import (
+    DealLine,
+)
 from crmkit.report.notify import Message
 from crmkit.report.render.cells import Cell, Money, Share, compact, grouped, percent, share_cell
 from crmkit.report.render.texts import ENGLISH, Texts
 from crmkit.report.render.visible import shortened, visible
+from crmkit.report.whole import PipelineReport
 
 _LONGEST_TEXT = 60
 _NAMED_DEALS = 3

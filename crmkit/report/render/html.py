@@ -10,15 +10,16 @@ from datetime import date
 from markupsafe import Markup
 
 from crmkit.report.compared import Differences, PairDifferences
-from crmkit.report.figures import PipelineReport
 from crmkit.report.listed import ListedDeal
 from crmkit.report.render.cells import Days, Link, Money, Share, compact, grouped, percent, safe_url, shown
 from crmkit.report.render.charts import plain as charts
 from crmkit.report.render.difference_tables import difference_tables, pair_tables
+from crmkit.report.render.flow_tables import ref_lists
 from crmkit.report.render.page.document import pipeline_page
 from crmkit.report.render.templating import environment
 from crmkit.report.render.texts import ENGLISH, Texts
 from crmkit.report.render.tiles import difference_tiles
+from crmkit.report.whole import PipelineReport
 
 ROW_LIMIT = 500
 """Rows of one table in a page; the page says how many it leaves out."""
@@ -51,7 +52,13 @@ def pipeline_html(
         CrmkitError: What the page is made with is not installed.
     """
     return pipeline_page(
-        report, deals, left_out, language, refs=refs or {}, differences=differences, limit=limit
+        report,
+        deals,
+        left_out,
+        language,
+        refs={**ref_lists(report), **(refs or {})},
+        differences=differences,
+        limit=limit,
     )
 
 

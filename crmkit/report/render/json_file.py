@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crmkit.report.compared import Differences
-from crmkit.report.figures import PipelineReport
+from crmkit.report.whole import PipelineReport
 
 
 def json_text(report: PipelineReport | Differences) -> str:

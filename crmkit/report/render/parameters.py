@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from crmkit.report.figures import PipelineReport
 from crmkit.report.render.cells import Cell, Column, Table
 from crmkit.report.render.texts import ENGLISH, Texts
+from crmkit.report.whole import PipelineReport
 
 
 def parameters_table(report: PipelineReport, texts: Texts = ENGLISH) -> Table:

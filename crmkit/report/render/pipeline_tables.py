@@ -14,7 +14,6 @@ from crmkit.report.figures import (
     LostPart,
     OpenFigures,
     PeriodResults,
-    PipelineReport,
 )
 from crmkit.report.ratios import divide
 from crmkit.report.render import fragments
@@ -30,7 +29,10 @@ from crmkit.report.render.cells import (
     money_cell,
     share_cell,
 )
+from crmkit.report.render.flow_tables import flow_tables
+from crmkit.report.render.tables import further_tables
 from crmkit.report.render.texts import ENGLISH, Texts
+from crmkit.report.whole import PipelineReport
 
 
 def pipeline_tables(report: PipelineReport, texts: Texts = ENGLISH) -> list[Table]:
@@ -52,6 +54,8 @@ def pipeline_tables(report: PipelineReport, texts: Texts = ENGLISH) -> list[Tabl
         builder.by_native_stage(),
         builder.top_deals(),
         builder.stale_deals(),
+        *flow_tables(report, texts),
+        *further_tables(report, texts),
         *builder.items(),
     ]
 

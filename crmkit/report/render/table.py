@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 
 from rich import box
@@ -33,12 +34,11 @@ BARS = {
     "lost_reasons": "deals",
     "funnel": "reached",
     "forecast": "amount",
-    "trend": "won",
     "hygiene": "deals",
 }
 """Table -> the column that a bar beside each row shows."""
 
-BARS_BOTH_WAYS = {"waterfall": "value", "window_waterfall": "value"}
+BARS_BOTH_WAYS = {"waterfall": "amount", "waterfall_period": "amount"}
 """The same for columns of changes; the first and the last row are levels and have no bar."""
 
 _PLAIN_BOX = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -85,7 +85,7 @@ class TerminalTable:
 class _Drawing:
     """A table with the rows that are shown of it, for one kind of terminal.
 
-    `bar_width` is zero without bars; `fits` says that every number has the room it needs.
+    `bar_width` is zero without bars; without `widths` the numbers do not all fit.
     """
 
     table: Table
@@ -93,7 +93,7 @@ class _Drawing:
     texts: Texts
     plain: bool
     bar_width: int = 0
-    fits: bool = False
+    widths: tuple[int, ...] = ()
     columns_left_out: int = 0
 
     def fitted(self, width: int) -> _Drawing:
@@ -106,10 +106,11 @@ class _Drawing:
             barred = shown_columns._barred()
             if spare >= 0 and (bars or not barred or shown_columns is slim):
                 left_out = len(tidy.table.columns) - len(shown_columns.table.columns)
+                bar_width = min(bars, _LONGEST_BAR) if barred else 0
                 return replace(
                     shown_columns,
-                    bar_width=min(bars, _LONGEST_BAR) if barred else 0,
-                    fits=True,
+                    bar_width=bar_width,
+                    widths=shown_columns._widths(spare - (bar_width + _GAP if bar_width else 0)),
                     columns_left_out=left_out,
                 )
         return tidy
@@ -135,7 +136,8 @@ class _Drawing:
                 footer=self._cell(foot) if foot is not None else Text(),
                 justify="right" if column.numeric else "left",
                 overflow="fold",
-                min_width=self._width(at) if self.fits else None if column.numeric else _NARROWEST,
+                width=self.widths[at] if self.widths else None,
+                min_width=None if self.widths or column.numeric else _NARROWEST,
             )
         bars = self._bars() if self.bar_width else None
         if bars is not None:
@@ -178,15 +180,35 @@ class _Drawing:
         count = len(self.table.columns)
         return sum(self._width(at) for at in range(count)) + _GAP * (count - 1)
 
+    def _widths(self, spare: int) -> tuple[int, ...]:
+        """What each column gets when so many letters are left: those that lack most get most."""
+        widths = [self._width(at) for at in range(len(self.table.columns))]
+        lacking = [self._widest(at) - width for at, width in enumerate(widths)]
+        while spare > 0 and max(lacking, default=0) > 0:
+            at = lacking.index(max(lacking))
+            widths[at] += 1
+            lacking[at] -= 1
+            spare -= 1
+        return tuple(widths)
+
     def _width(self, at: int) -> int:
         """Letters that a column needs: a number whole, of a text so much that it can be told from others."""
         column = self.table.columns[at]
+        words = max(map(cell_len, self._letters(column.title).split()), default=0)
+        whole = column.numeric or all(isinstance(row[at], date | None) for row in self.rows)
+        cells = self._widest_cell(at)
+        return max(cells if whole else min(cells, _ENOUGH), min(words, _ENOUGH), 1)
+
+    def _widest(self, at: int) -> int:
+        """Letters at which nothing in a column is folded."""
+        return max(self._widest_cell(at), cell_len(self.table.columns[at].title))
+
+    def _widest_cell(self, at: int) -> int:
         cells = [row[at] for row in self.rows]
         if self.table.total is not None:
             cells.append(self.table.total[at])
-        widest = max((cell_len(shown(cell, self.texts)) for cell in cells if cell is not None), default=1)
-        words = max(map(cell_len, self._letters(column.title).split()), default=0)
-        return max(widest if column.numeric else min(widest, _ENOUGH), min(words, _ENOUGH), 1)
+        lengths = (cell_len(shown(cell, self.texts)) for cell in cells if cell is not None)
+        return min(max(lengths, default=1), LONGEST_TEXT)
 
     def _barred(self) -> bool:
         return _bar_column(self.table) is not None

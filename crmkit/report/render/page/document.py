@@ -10,7 +10,6 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from crmkit.report.compared import Differences
-from crmkit.report.figures import PipelineReport
 from crmkit.report.listed import ListedDeal
 from crmkit.report.render.cells import Link, Table, raw, safe_url
 from crmkit.report.render.charts import drawing, tokens
@@ -24,6 +23,7 @@ from crmkit.report.render.page.summary import headlines
 from crmkit.report.render.pipeline_tables import pipeline_tables
 from crmkit.report.render.templating import environment
 from crmkit.report.render.visible import visible
+from crmkit.report.whole import PipelineReport
 
 NARROW, HALF, FULL = 330, 520, 1100
 """Widths of charts in pixels: on a telephone, beside another chart, over the whole page."""

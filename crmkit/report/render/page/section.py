@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from crmkit.report.figures import PipelineReport
 from crmkit.report.ratios import Ratio
 from crmkit.report.render.cells import Table
 from crmkit.report.render.charts.shapes import Picture
 from crmkit.report.render.formats import Formats
 from crmkit.report.render.texts import Texts
 from crmkit.report.render.visible import visible
+from crmkit.report.whole import PipelineReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crmkit.report.render.charts.shapes import Picture
-from crmkit.report.render.page import lists, outcome, standing
+from crmkit.report.render.page import flow, lists, outcome, standing
 from crmkit.report.render.page.section import Page, Section
 
-GROUPS = ("pipeline", "results", "tables", "deals", "waiting")
+GROUPS = ("changes", "pipeline", "results", "attention", "tables", "deals", "waiting")
 """The chapters; each has a text `nav_...`."""
 
 SECTIONS: tuple[Callable[[Page], Section | None], ...] = (
+    flow.waterfall,
+    flow.forecast,
+    flow.waterfall_period,
+    flow.moves,
     standing.stages,
     standing.expected_close,
     standing.owners,
     standing.ageing,
+    flow.heat,
     outcome.win_rates,
     outcome.losses,
+    flow.funnel,
+    flow.focus,
+    flow.hygiene,
+    flow.follow_ups,
     standing.connections,
     outcome.results,
     outcome.velocity,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
+from crmkit.report.metrics.summary import Moved
 from crmkit.report.render import fragments
 from crmkit.report.render.page.section import Headline, Page
 from crmkit.report.render.pipeline_tables import closed_deals, overdue_deals
@@ -11,7 +14,28 @@ from crmkit.report.render.pipeline_tables import closed_deals, overdue_deals
 
 def headlines(page: Page) -> tuple[Headline, ...]:
     """What there is, what it is worth, what was won, how often, and what is late."""
-    return (_open(page), _weighted(page), _won(page), _win_rate(page), _overdue(page))
+    moved = page.report.summary
+    return (
+        _changed(page, _open(page), moved.open_amount),
+        _changed(page, _weighted(page), moved.weighted_amount),
+        _changed(page, _won(page), moved.won_amount),
+        _changed(page, _win_rate(page), moved.win_rate, share=True),
+        _changed(page, _overdue(page), moved.overdue_amount, welcome=False),
+    )
+
+
+def _changed(
+    page: Page, headline: Headline, moved: Moved, *, share: bool = False, welcome: bool = True
+) -> Headline:
+    """The headline with its change since the start of the review; `welcome` says whether more is good."""
+    change = moved.change
+    if change is None:
+        return headline
+    size = page.formats.percent(abs(change)) if share else page.formats.compact(abs(change))
+    sign = "+" if change > 0 else "−" if change < 0 else "±"
+    day = page.formats.day(page.report.summary.since.astimezone(ZoneInfo(page.report.time_zone)).date())
+    trend = "" if change == 0 else "up" if (change > 0) is welcome else "down"
+    return replace(headline, change=f"{sign}{size} {page.texts['since_day'].format(day=day)}", trend=trend)
 
 
 def _open(page: Page) -> Headline:
