@@ -33,6 +33,7 @@ _LATE = {
     "rehearse": "crmkit.commands.rehearse:rehearse",
     "report": "crmkit.commands.report:report",
     "resume": "crmkit.commands.sync:resume",
+    "review": "crmkit.commands.review:review",
     "runs": "crmkit.commands.runs:runs",
     "sandbox": "crmkit.commands.sandbox:sandbox",
     "stages": "crmkit.commands.stages:stages",

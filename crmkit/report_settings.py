@@ -30,6 +30,8 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from crmkit.notify_settings import NotifySettings
+
 _CURRENCY = Field(pattern=r"^[A-Z]{3}$")
 Days = Annotated[int, Field(ge=1)]
 
@@ -95,6 +97,7 @@ class ReportSettings(_Section):
     push_limit: Days = 3
     follow_up_days: Days = 7
     renewal_days: Days = 90
+    notify: NotifySettings = NotifySettings()
     renewal_fields: Mapping[str, str] = {}
     upsell_fields: Mapping[str, str] = {}
 

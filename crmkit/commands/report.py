@@ -20,10 +20,12 @@ from crmkit.report.differences import differences
 from crmkit.report.inputs import Scope
 from crmkit.report.listed import ListedDeal
 from crmkit.report.metrics.listed import listed_deals
+from crmkit.report.notify import notify
 from crmkit.report.pipeline import pipeline_report
 from crmkit.report.render.cells import Table
 from crmkit.report.render.csv_files import csv_files
 from crmkit.report.render.difference_tables import difference_tables
+from crmkit.report.render.digest import announcement
 from crmkit.report.render.html import differences_html, pipeline_html
 from crmkit.report.render.json_file import json_text
 from crmkit.report.render.markdown import markdown_text
@@ -33,6 +35,7 @@ from crmkit.report.render.pipeline_tables import pipeline_tables
 from crmkit.report.render.table import terminal_tables
 from crmkit.report.render.texts import LANGUAGES, texts_of
 from crmkit.report.whole import PipelineReport
+from crmkit.session import Session
 
 FORMATS = ("table", "html", "md", "json", "csv")
 FILES = ("xlsx", "parquet", "charts")
@@ -66,6 +69,7 @@ _OUT = click.option(
 @click.option(
     "--lang", type=click.Choice(LANGUAGES), help="Language of the page. Default: [report] language."
 )
+@click.option("--notify", "tell", is_flag=True, help="Tell the targets of [report.notify] the summary.")
 @click.pass_obj
 def report(
     run: Run,
@@ -78,6 +82,7 @@ def report(
     since: Moment | None,
     period: str | None,
     lang: str | None,
+    tell: bool,
 ) -> None:
     """The pipeline over all CRMs: stages, forecast, win rates, ageing, hygiene.
 
@@ -105,6 +110,7 @@ def report(
         listed, left_out = listed_deals(found.facts, found.settings)
     language = lang or session.config.settings.report.language
     write_report(run, form, out, Made(figures, listed, left_out, language))
+    untold = _tell(run, session, figures, language, out) if tell else 0
     waiting = figures.items
     if waiting.fx_missing or waiting.unmapped or waiting.errors:
         run.terminal.say(
@@ -113,7 +119,30 @@ def report(
             "`crmkit stages check` and [report.rates] help.",
             "yellow",
         )
-        raise SystemExit(4)
+    if untold or waiting.fx_missing or waiting.unmapped or waiting.errors:
+        raise SystemExit(5 if untold else 4)
+
+
+def _tell(run: Run, session: Session, figures: PipelineReport, language: str, out: Path | None) -> int:
+    """Send the summary to the configured targets; how many could not be told."""
+    settings = session.config.settings.report.notify
+    if not settings.targets:
+        raise UsageError(
+            "nobody is to be told", hint='Name somebody: [report.notify] targets = ["team-slack"].'
+        )
+    moved = figures.summary
+    ids = ("open_amount", "weighted_amount", "won_amount", "win_rate", "overdue_amount")
+    message = announcement(
+        figures,
+        texts_of(language),
+        place=settings.link or (str(out) if out else None),
+        changes={name: getattr(moved, name).change for name in ids},
+        since=moved.since.date(),
+    )
+    failures = notify(session, settings.targets, message)
+    for failure in failures:
+        run.terminal.say(run.redact(f"{failure.target} was not told: {failure.reason}"), "yellow")
+    return len(failures)
 
 
 @click.command()
@@ -224,7 +253,7 @@ def write(
     if terminal.as_json:
         form = "json"
     if form == "csv":
-        _write_csv(run, out or Path(f"{title.replace(' ', '-')}-csv"), tables)
+        write_csv(run, out or Path(f"{title.replace(' ', '-')}-csv"), tables)
         return
     if form == "table" and out is None:
         terminal.out.print(terminal_tables(tables))
@@ -263,7 +292,12 @@ def save_bytes(path: Path, content: bytes) -> None:
     write_private(path, [content])
 
 
-def _write_csv(run: Run, folder: Path, tables: Iterable[Table]) -> None:
+def write_csv(run: Run, folder: Path, tables: Iterable[Table]) -> None:
+    """Write tables as CSV files into a folder.
+
+    Raises:
+        CrmkitError: The folder cannot be made.
+    """
     _write_files(run, folder, ((name, text.encode()) for name, text in csv_files(tables).items()))
 
 

@@ -217,6 +217,16 @@ def test_owners_and_teams_have_their_own_forecast_and_quota():
     assert (result.quota, result.commit_attainment.value) == (Decimal(1400), Decimal("0.75"))
 
 
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [(Scope(owners=frozenset({"Ada@example.org"})), 1000), (Scope(teams=frozenset({"south"})), 400)],
+)
+def test_a_forecast_of_some_is_held_against_their_quota(scope, expected):
+    quotas = (quota(1000, owner="ada@example.org"), quota(400, team="South"), quota(9000))
+    result = found(recent([due("a", **OWNERS[0])]), scope=scope, teams=TEAMS, quotas=quotas)
+    assert result.quota == expected
+
+
 def test_a_quota_of_parts_counts_only_if_they_fill_the_period():
     months = [date(2026, 10, 1), date(2026, 11, 1), date(2026, 12, 1), date(2027, 1, 1)]
     parts = tuple(quota(10, start=months[n], end=months[n + 1]) for n in range(3))

@@ -146,7 +146,7 @@ def test_named_list_of_refs_is_carried_once_and_the_same_report_gives_the_same_p
     report, deals, left_out = small()
     refs = {"moved": [deals[3].ref, "gone", deals[1].ref]}
     pages = [pipeline_html(report, deals, left_out, refs=refs) for _ in range(2)]
-    assert embedded(pages[0])["refs"] == {"moved": [3, 1]}
+    assert embedded(pages[0])["refs"]["moved"] == [3, 1]
     assert pages[0] == pages[1]
 
 

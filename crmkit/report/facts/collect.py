@@ -40,6 +40,8 @@ from crmkit.sync.state import State
 ROWS_AT_ONCE = 50_000
 FIRST_DAY, LAST_DAY = day_number(date(1990, 1, 1)), day_number(date(2059, 12, 31))
 """Days before and after are misread: no rate is looked for."""
+_LOOK_BACK = timedelta(days=500)
+"""Five quarters: figures of the four before this one need their rates."""
 _STORED = {
     "status": "outcome",
     "company_id": "companies",
@@ -87,7 +89,9 @@ class Collector:
         self._settings = settings
         self._custom_days = custom_days or {}
         self._connections = sorted(linked.maps)
-        self._days = (settings.as_of_date - timedelta(days=366), settings.as_of_date)
+        since = settings.since or settings.as_of
+        first = since.astimezone(settings.zone).date() - timedelta(days=1)
+        self._days = (min(first, settings.as_of_date - _LOOK_BACK), settings.as_of_date)
 
     def write(self, folder: Path) -> None:
         """Write every table; one Parquet file each."""

@@ -12,6 +12,8 @@ from crmkit.report.inputs import Settings
 
 CLOSING = 60 * SECOND
 """A date changed this near to a closing was changed by the CRM itself."""
+_EVER = 10**18
+"""An instant later than any; with a minus earlier."""
 
 
 def date_moves(facts: Facts, settings: Settings, at: datetime | None = None) -> str:
@@ -27,50 +29,43 @@ def date_moves(facts: Facts, settings: Settings, at: datetime | None = None) -> 
     at = at or settings.as_of
     is_open = f"{VALUE_MARK}{OPEN}"
     query = f"""
-        WITH moves AS (
+        WITH turns AS (
+            SELECT connection, id, at_us, old, new,
+                lead(at_us) OVER (PARTITION BY connection, id ORDER BY number NULLS LAST) AS next_us,
+                row_number() OVER (PARTITION BY connection, id ORDER BY number NULLS LAST) AS turn
+            FROM changes WHERE field = 'status'
+        ),
+        -- When a record was closed, from a minute before.
+        closed AS (
+            SELECT connection, id, at_us - {CLOSING} AS from_us,
+                CASE WHEN next_us IS NULL THEN {_EVER} WHEN next_us > at_us + {CLOSING} THEN next_us
+                    ELSE at_us + {CLOSING} END AS to_us
+            FROM turns WHERE new <> '{is_open}'
+            UNION ALL
+            SELECT connection, id, -{_EVER}, at_us FROM turns WHERE turn = 1 AND old <> '{is_open}'
+            UNION ALL
+            SELECT d.connection, d.id, -{_EVER}, {_EVER} FROM deals d
+            ANTI JOIN turns t ON d.connection = t.connection AND d.id = t.id
+            WHERE d.status <> '{OPEN}'
+            UNION ALL
+            SELECT connection, id, closed_us - {CLOSING}, closed_us + {CLOSING} FROM deals
+            WHERE status <> '{OPEN}' AND closed_us IS NOT NULL
+            UNION ALL
+            SELECT t.connection, t.id, t.at_us - {CLOSING}, t.at_us + {CLOSING} FROM stage_steps t
+            SEMI JOIN (SELECT connection, stage_id FROM stages WHERE stage_status <> '{OPEN}') s
+                ON t.connection = s.connection AND t.stage_id = s.stage_id
+        ),
+        moves AS (
             SELECT connection, id, at_us, number,
                 CAST(substr(old, 2) AS BIGINT) AS old_day, CAST(substr(new, 2) AS BIGINT) AS new_day
             FROM changes
             WHERE field = 'close_day' AND old <> '{NO_VALUE}' AND new <> '{NO_VALUE}' AND old <> new
                 AND at_us <= $at
-        ),
-        turns AS (
-            SELECT c.connection, c.id, c.at_us, c.number, c.old, c.new FROM changes c
-            SEMI JOIN moves m ON c.connection = m.connection AND c.id = m.id
-            WHERE c.field = 'status'
-        ),
-        closings AS (
-            SELECT connection, id, at_us FROM turns WHERE new <> '{is_open}'
-            UNION ALL
-            SELECT t.connection, t.id, t.at_us FROM stage_steps t
-            SEMI JOIN moves m ON t.connection = m.connection AND t.id = m.id
-            SEMI JOIN (SELECT connection, stage_id FROM stages WHERE stage_status <> '{OPEN}') s
-                ON t.connection = s.connection AND t.stage_id = s.stage_id
-            UNION ALL
-            SELECT d.connection, d.id, d.closed_us FROM deals d
-            SEMI JOIN moves m ON d.connection = m.connection AND d.id = m.id
-            WHERE d.status <> '{OPEN}' AND d.closed_us IS NOT NULL
-        ),
-        judged AS (
-            SELECT m.connection, m.id, m.number, m.at_us, m.old_day, m.new_day,
-                coalesce(min_by(t.old, t.number) FILTER (WHERE t.at_us >= m.at_us),
-                    concat('{VALUE_MARK}', min(d.status))) AS status_before,
-                coalesce(min_by(t.old, t.number) FILTER (WHERE t.at_us > m.at_us),
-                    concat('{VALUE_MARK}', min(d.status))) AS status_after
-            FROM moves m
-            JOIN deals d ON m.connection = d.connection AND m.id = d.id
-            LEFT JOIN turns t ON m.connection = t.connection AND m.id = t.id
-            GROUP BY m.connection, m.id, m.number, m.at_us, m.old_day, m.new_day
-        ),
-        near_closing AS (
-            SELECT DISTINCT m.connection, m.id, m.number FROM moves m
-            JOIN closings c ON m.connection = c.connection AND m.id = c.id
-            WHERE c.at_us BETWEEN m.at_us - {CLOSING} AND m.at_us + {CLOSING}
         )
-        SELECT j.connection, j.id, j.at_us, j.number, j.old_day, j.new_day, j.new_day - j.old_day AS days
-        FROM judged j
-        ANTI JOIN near_closing n ON j.connection = n.connection AND j.id = n.id AND j.number = n.number
-        WHERE j.status_before = '{is_open}' AND j.status_after = '{is_open}'
+        SELECT m.*, m.new_day - m.old_day AS days
+        FROM moves m
+        ANTI JOIN closed c ON m.connection = c.connection AND m.id = c.id
+            AND m.at_us >= c.from_us AND m.at_us <= c.to_us
     """
     return facts.keep(f"date moves {at.isoformat()}", query, at=instant(at))
 

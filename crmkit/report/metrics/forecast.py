@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from crmkit.report.calendar import Span
@@ -27,6 +28,7 @@ from crmkit.report.metrics.open_deals import deal_lines
 from crmkit.report.metrics.pairs import REFS, current_period
 from crmkit.report.metrics.quotas import owner_quota, team_quota, whole_quota
 from crmkit.report.metrics.sums import OPEN_SUMS
+from crmkit.report.money import total_of
 
 DUE, OVERDUE, LATER = "due", "overdue", "later"
 
@@ -51,7 +53,7 @@ def forecast(facts: Facts, settings: Settings) -> Forecast:
     problems = _problems(facts, table)
     known = history(facts, settings, span)
     return Forecast(
-        **whole.amounts(whole_quota(settings, span), settings.min_sample),
+        **whole.amounts(_quota(settings, span), settings.min_sample),
         key=span.key,
         start=span.start,
         end=span.end,
@@ -78,6 +80,20 @@ def forecast(facts: Facts, settings: Settings) -> Forecast:
         snapshots=known.snapshots,
         accuracy=known.accuracy,
     )
+
+
+def _quota(settings: Settings, span: Span) -> Decimal | None:
+    """What everybody in scope is to win: the owners or the teams that it names, else the whole."""
+    scope = settings.scope
+    if scope.owners:
+        parts = [owner_quota(settings, span, owner) for owner in sorted(scope.owners)]
+    elif scope.teams:
+        wanted = {team.casefold() for team in scope.teams}
+        parts = [team_quota(settings, span, team) for team in settings.teams if team.casefold() in wanted]
+    else:
+        return whole_quota(settings, span)
+    known = [part for part in parts if part is not None]
+    return total_of(known) if known else None
 
 
 def forecast_table(facts: Facts, settings: Settings, span: Span) -> str:

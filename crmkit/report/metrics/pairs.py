@@ -32,11 +32,12 @@ _SIDE = (
 class Between:
     """Two instants, and the tables of the deals at both: of those that can have changed in between.
 
-    `before` and `after` have the columns of `deals_at`, without companies. `table` has one row per logical deal that was open at one of them, was closed between
-    them, or moved to another stage or pipeline: the columns of either side with `x_` (start)
-    and `y_` (end) in front, `logical`, `created_us`, `merged_into`, and the amounts `x_start`
-    (by the rates of the start), `x_end` (by those of the end), `y_end` and `y_frozen` (by
-    those of the day it was closed); NULL without a rate, zero without an amount.
+    `before` and `after` have the columns of `deals_at`, without companies. `table` has one
+    row per logical deal that was open at one of the instants, was closed between them, or
+    moved to another stage or pipeline: the columns of either side with `x_` (start) and `y_`
+    (end) in front, `logical`, `created_us`, `merged_into`, and the amounts `x_start` (by the
+    rates of the start), `x_end` (by those of the end), `y_end` and `y_frozen` (by those of
+    the day it was closed); NULL without a rate, zero without an amount.
     """
 
     start: datetime

@@ -77,7 +77,7 @@ def workbook_bytes(
     )
     made = at.astimezone(UTC).replace(tzinfo=None, microsecond=0)
     # An empty author and company: no name of a person or machine is in the file.
-    book.set_properties({"title": shortened(visible(title), 255), "author": "", "created": made})
+    book.set_properties({"title": shortened(_text(title), 255), "author": "", "created": made})
     writer = _Writer(book, texts)
     first, *others = tables
     writer.sheet([first] if parameters is None else [first, parameters])
@@ -128,7 +128,7 @@ class _Writer:
         at, links = 0, 0
         for table in tables:
             if not alone:
-                sheet.write_string(at, 0, visible(table.title), self._title)
+                sheet.write_string(at, 0, _text(table.title), self._title)
                 at += 1
             at, links = self._table(sheet, table, at, links)
             at += 1
@@ -159,7 +159,7 @@ class _Writer:
         return at + (table.total is not None), links
 
     def _headed(self, column: Column, unit: str | None) -> str:
-        return visible(f"{column.title}, {unit}" if unit else column.title)
+        return _text(f"{column.title}, {unit}" if unit else column.title)
 
     def _cell(
         self,

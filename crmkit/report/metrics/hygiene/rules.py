@@ -19,9 +19,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule; `condition` is SQL that is TRUE for a row that breaks it, and more than one bare column.
-
-    (Spark takes the bare column of `FROM deals WHERE (stale)` for a name of one of the table's.)
+    """A rule; `condition` is SQL that is TRUE for a row that breaks it.
 
     `$at` is the instant of the report, `$today` its local day, `$p0` and `$p1` the first day
     of the period and the first after it; the others are thresholds of the settings.
@@ -76,8 +74,8 @@ RULES = (
         f"{_IS_OPEN} AND (next_us IS NULL OR next_us <= $at)",
         readable="next_readable",
     ),
-    Rule("H09", _MEDIUM, "stale", f"{_IS_OPEN} AND stale"),
-    Rule("H10", _MEDIUM, "stuck in its stage", f"{_IS_OPEN} AND stuck"),
+    Rule("H09", _MEDIUM, "stale", "stale"),
+    Rule("H10", _MEDIUM, "stuck in its stage", "stuck"),
     Rule(
         "H11",
         _MEDIUM,
@@ -99,7 +97,7 @@ RULES = (
         f"""{_IS_OPEN} AND (stage_status <> status OR common_status <> status
             OR share = 0 OR share = {CERTAIN} OR native_stage IS NULL OR stage IS NULL)""",
     ),
-    Rule("H14", _MEDIUM, "looks like another deal", f"{_IS_OPEN} AND has_look_alike"),
+    Rule("H14", _MEDIUM, "looks like another deal", "has_look_alike"),
     Rule(
         "H15",
         _LOW,

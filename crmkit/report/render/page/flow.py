@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from crmkit.report.metrics.flow_figures import Waterfall
@@ -10,6 +11,7 @@ from crmkit.report.ratios import divide
 from crmkit.report.render import fragments
 from crmkit.report.render.charts.shapes import Bars, Heat, HeatCell, Mark, Picture, Row, Rule
 from crmkit.report.render.flow_tables import listed, shown_buckets
+from crmkit.report.render.formats import Formats
 from crmkit.report.render.page.section import Page, Section, name
 
 
@@ -24,31 +26,34 @@ def waterfall_period(page: Page) -> Section:
 
 
 def _waterfall(page: Page, key: str, flow: Waterfall) -> Section:
-    texts, rows, level = page.texts, [], ZERO
+    texts = page.texts
+    picture = waterfall_picture(key, texts[key], flow, page.formats, lambda name: page.target(listed(name)))
+    late = [start.connection for start in flow.history_starts if start.late]
+    note = texts["history_late"].format(names=", ".join(name(one, "") for one in late)) if late else ""
+    return Section(
+        key, texts[key], "changes", "waterfall", pictures=(picture,), tables=(page.table(key),), note=note
+    )
+
+
+def waterfall_picture(
+    key: str, title: str, flow: Waterfall, formats: Formats, behind: Callable[[str], str | None]
+) -> Picture:
+    """The bars of a waterfall; `behind` tells where the list of a bar's deals is, by its name."""
+    rows, level = [], ZERO
     for bucket in shown_buckets(flow):
         part = flow.buckets[bucket]
         whole = bucket in ("start", "end")
         before, after = (ZERO, part.value) if whole else (level, level + part.value)
         level = after
-        label = texts[f"bucket_{bucket}"]
-        deals = page.formats.deals(part.count)
-        spoken = f"{label}: {page.formats.exact(part.value)}, {deals}"
+        label = formats.texts[f"bucket_{bucket}"]
+        deals = formats.deals(part.count)
+        spoken = f"{label}: {formats.exact(part.value)}, {deals}"
         colour = "s0" if whole else "good" if part.value > 0 else "bad"
-        behind = page.target(listed(f"{key}_{bucket}")) if part.refs else None
+        target = behind(f"{key}_{bucket}") if part.refs else None
         ends = sorted((float(before), float(after)))
-        marks = (Mark(ends[0], ends[1], colour, spoken, behind),) if ends[0] < ends[1] else ()
-        rows.append(Row(label, marks, page.formats.compact(part.value), deals))
-    late = [start.connection for start in flow.history_starts if start.late]
-    note = texts["history_late"].format(names=", ".join(name(one, "") for one in late)) if late else ""
-    return Section(
-        key,
-        texts[key],
-        "changes",
-        "waterfall",
-        pictures=(Picture(key, texts[key], Bars(tuple(rows), steps=True)),),
-        tables=(page.table(key),),
-        note=note,
-    )
+        marks = (Mark(ends[0], ends[1], colour, spoken, target),) if ends[0] < ends[1] else ()
+        rows.append(Row(label, marks, formats.compact(part.value), deals))
+    return Picture(key, title, Bars(tuple(rows), steps=True))
 
 
 def moves(page: Page) -> Section:
