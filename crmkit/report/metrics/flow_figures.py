@@ -56,7 +56,8 @@ class FlowDeal(Figure):
     `reason` tells more about the cause where there are several: `deleted`, `archived` or
     `merged` (into `survivor`, a ref) of what was removed; `owner`, `team` or `pipeline` of
     what was handed over; `first_pull` (its connection was first pulled after the start) or
-    `seen_late` of what was backfilled; `unpriced` where the rate of a currency came or went.
+    `seen_late` of what was backfilled; `closed_again` of what was closed at both instants in the
+    same way, with a later closing now; `unpriced` where the rate of a currency came or went.
     """
 
     ref: str

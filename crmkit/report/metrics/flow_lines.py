@@ -112,7 +112,8 @@ _VALUED = f"""
             WHEN exit_ = 'removed' THEN 'deleted'
             WHEN exit_ = 'transferred_out' OR entry = 'transferred_in' THEN handed_over
             WHEN entry = 'backfilled' AND coalesce(first_pull, FALSE) THEN 'first_pull'
-            WHEN entry = 'backfilled' THEN 'seen_late' END AS reason,
+            WHEN entry = 'backfilled' THEN 'seen_late'
+            WHEN entry = 'reopened' AND x_status = y_status THEN 'closed_again' END AS reason,
         CASE WHEN exit_ = 'removed' AND merged_into IS NOT NULL
             THEN concat(y_connection, ':deal:', merged_into) END AS survivor,
         in_start AND (x_start IS NULL OR x_end IS NULL)

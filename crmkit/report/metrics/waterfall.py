@@ -259,7 +259,10 @@ def _reason(bar: str) -> str:
     """Reasons belong to the entry or the exit; a value that changed has none but a rate's coming or going."""
     if bar == "fx":
         return "CASE WHEN unpriced THEN 'unpriced' END"
-    return "reason" if bar in {"removed", "transferred_in", "transferred_out", "backfilled"} else "NULL"
+    if bar in {"won", "lost"}:
+        return "CASE WHEN reason = 'closed_again' THEN reason END"
+    told = {"removed", "transferred_in", "transferred_out", "backfilled", "reopened"}
+    return "reason" if bar in told else "NULL"
 
 
 def _line(row: dict[str, Any]) -> _Line:

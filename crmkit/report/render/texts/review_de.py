@@ -17,6 +17,7 @@ TEXTS = {
     "review_pulled": "Vorgezogen",
     "review_slip": "Zu Beginn in {period} fällig: was bisher daraus wurde",
     "review_fx_missing": "{deals} ohne Wechselkurs: gezählt, aber in keiner Summe.",
+    "flow_reason_closed_again": "war schon abgeschlossen, Abschluss neu datiert",
     "col_outcome_now": "Jetzt",
     "scope_teams": "Teams",
 }

@@ -17,6 +17,7 @@ TEXTS = {
     "review_pulled": "Pulled in",
     "review_slip": "Due in {period} when it began: what became of it so far",
     "review_fx_missing": "{deals} without an exchange rate are counted, but in no sum.",
+    "flow_reason_closed_again": "closed before already, its closing is dated anew",
     "col_outcome_now": "Now",
     "scope_teams": "Teams",
 }

@@ -17,6 +17,7 @@ TEXTS = {
     "review_pulled": "前倒し",
     "review_slip": "期首に {period} が予定日だった案件のこれまでの結果",
     "review_fx_missing": "為替レートのない{deals}は件数に含み、金額には含みません。",
+    "flow_reason_closed_again": "以前に完了済み、完了日が更新",
     "col_outcome_now": "現在",
     "scope_teams": "チーム",
 }
