@@ -17,9 +17,9 @@ from crmkit.report.inputs import Scope
 from crmkit.report.metrics.pairs import DETAILED, REFS
 from crmkit.report.render.markdown import escaped, markdown_text
 from crmkit.report.render.review_page import review_html
-from crmkit.report.render.review_tables import review_notes, review_tables
+from crmkit.report.render.review_tables import history_notes, review_notes, review_tables
 from crmkit.report.render.review_terminal import terminal_review
-from crmkit.report.render.texts import LANGUAGES, texts_of
+from crmkit.report.render.texts import ENGLISH, LANGUAGES, texts_of
 from crmkit.report.review import WeeklyReview, weekly_review
 
 FORMATS = ("table", "html", "md", "json", "csv", "xlsx")
@@ -133,12 +133,8 @@ def _warn(run: Run, form: str, figures: WeeklyReview) -> None:
     """Say beside the result what a table says itself."""
     missing = figures.waterfalls.all_open.fx_missing_count
     if form != "table":
-        for one in figures.late:
-            run.terminal.say(
-                f"The review begins before {one.connection} was first pulled ({one.at:%Y-%m-%d %H:%M} UTC): "
-                "what it held then counts as seen for the first time.",
-                "yellow",
-            )
+        for note in history_notes(figures, ENGLISH):
+            run.terminal.say(note, "yellow")
     if missing:
         run.terminal.say(
             f"{missing} deals without an exchange rate add nothing. [report.rates] helps.", "yellow"

@@ -37,6 +37,10 @@ class Engine(Protocol):
         """A table that holds the rows of a query, for as long as the engine is open."""
         ...
 
+    def view(self, table: str, query: str) -> None:
+        """A name for a query, which runs whenever it is asked."""
+        ...
+
 
 class Facts:
     """The fact tables of one report, and what is computed from them.
@@ -74,6 +78,21 @@ class Facts:
             self._kept[name] = table
         return self._kept[name]
 
+    def view(self, name: str, query: str) -> str:
+        """The name of a view: nothing is computed or held in memory until a query asks for columns of it.
+
+        For what is cheap to compute again and large to hold.
+
+        Args:
+            name: As in `keep`.
+            query: What it shows; without values.
+        """
+        if name not in self._kept:
+            table = f"kept_{len(self._kept)}"
+            self._engine.view(table, query)
+            self._kept[name] = table
+        return self._kept[name]
+
 
 class _DuckDb:
     def __init__(self, connection: Any) -> None:
@@ -86,6 +105,9 @@ class _DuckDb:
 
     def create(self, table: str, query: str, values: Mapping[str, Value]) -> None:
         self._connection.execute(f"CREATE TEMP TABLE {table} AS {query}", dict(values))
+
+    def view(self, table: str, query: str) -> None:
+        self._connection.execute(f"CREATE TEMP VIEW {table} AS {query}")
 
 
 @contextmanager
@@ -133,6 +155,9 @@ class _Spark:
 
     def create(self, table: str, query: str, values: Mapping[str, Value]) -> None:
         self._session.sql(_translated(query, values)).cache().createOrReplaceTempView(table)
+
+    def view(self, table: str, query: str) -> None:
+        self._session.sql(_translated(query, {})).createOrReplaceTempView(table)
 
 
 @contextmanager

@@ -46,7 +46,18 @@ def records_at(facts: Facts, at_us: int) -> str:
     The columns of `deals`, and `life`: live, archived, or gone (deleted or merged away).
     A record that no pull had shown by then is left out, whatever its creation date says.
     """
-    return facts.keep(f"records {at_us}", records_query(), at=at_us)
+    # Only what changed since is held: the rest is in `deals` already.
+    before = facts.keep(f"before {at_us}", _before("changes", TRACKED), at=at_us)
+    changed = facts.row(f"SELECT count(*) AS n FROM {before}")["n"] > 0
+    at = str(int(at_us))
+    if changed:
+        values, source = _values(TRACKED), _joined("deals", before)
+    else:
+        values, source = ", ".join(f"d.{name}" for name in DEALS.columns), "deals d"
+    return facts.view(
+        f"records {at_us}",
+        f"SELECT *, {_life(at)} FROM (SELECT {values} FROM {source} WHERE d.first_seen_us <= {at}) records",
+    )
 
 
 def records_query(deals: str = "deals", changes: str = "changes", tracked: Collection[str] = TRACKED) -> str:
@@ -57,25 +68,34 @@ def records_query(deals: str = "deals", changes: str = "changes", tracked: Colle
         changes: A table with what changed of these deals after the instant.
         tracked: The columns whose earlier values are asked for; the others stay as they are now.
     """
-    # What the first change after the instant replaced is what was there at the instant.
-    before = ", ".join(f"min_by(old, number) FILTER (WHERE field = '{name}') AS {name}" for name in tracked)
-    values = ", ".join(
+    return f"""
+        WITH before AS ({_before(changes, tracked)}),
+        records AS (SELECT {_values(tracked)} FROM {_joined(deals, "before")} WHERE d.first_seen_us <= $at)
+        SELECT *, {_life("$at")} FROM records
+    """
+
+
+def _before(changes: str, tracked: Collection[str]) -> str:
+    """What the first change after the instant replaced is what was there at the instant."""
+    fields = ", ".join(f"min_by(old, number) FILTER (WHERE field = '{name}') AS {name}" for name in tracked)
+    return f"SELECT connection, id, {fields} FROM {changes} WHERE at_us > $at GROUP BY connection, id"
+
+
+def _joined(deals: str, before: str) -> str:
+    return f"{deals} d LEFT JOIN {before} b ON d.connection = b.connection AND d.id = b.id"
+
+
+def _values(tracked: Collection[str]) -> str:
+    return ", ".join(
         f"{_value(name, kind)} AS {name}" if name in tracked else f"d.{name}"
         for name, kind in DEALS.columns.items()
     )
-    return f"""
-        WITH before AS (
-            SELECT connection, id, {before} FROM {changes} WHERE at_us > $at GROUP BY connection, id
-        ),
-        records AS (
-            SELECT {values}
-            FROM {deals} d LEFT JOIN before b ON d.connection = b.connection AND d.id = b.id
-            WHERE d.first_seen_us <= $at
-        )
-        SELECT *,
-            CASE WHEN gone_us <= $at THEN '{GONE}' WHEN archived THEN '{ARCHIVED}' ELSE '{LIVE}' END AS life
-        FROM records
-    """
+
+
+def _life(at: str) -> str:
+    return (
+        f"CASE WHEN gone_us <= {at} THEN '{GONE}' WHEN archived THEN '{ARCHIVED}' ELSE '{LIVE}' END AS life"
+    )
 
 
 def _value(name: str, kind: Type) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Iterable
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
@@ -43,7 +44,7 @@ def review_html(review: WeeklyReview, language: str = "en", *, limit: int = ROW_
     tables = [table for table in review_tables(review, texts) if table.rows]
     flows = dict(zip(_WATERFALLS, (review.waterfalls.all_open, review.waterfalls.period), strict=True))
     pictures = {
-        table.id: waterfall_picture(table.id, table.title, flows[table.id], formats, _list_of)
+        table.id: waterfall_picture(table.id, table.title, flows[table.id], formats, _lists(tables))
         for table in tables
         if table.id in flows
     }
@@ -80,10 +81,15 @@ def review_html(review: WeeklyReview, language: str = "en", *, limit: int = ROW_
     )
 
 
-def _list_of(name: str) -> str | None:
-    """Bars lead to the lists further down by the page's own fragments."""
-    bucket = name.removeprefix("waterfall_period_").removeprefix("waterfall_")
-    return None if bucket in ("start", "end") else f"#s-review_{bucket}"
+def _lists(tables: Iterable[Table]) -> Callable[[str], str | None]:
+    """Bars lead to the lists further down, where there is one."""
+    there = {table.id for table in tables}
+
+    def place(name: str) -> str | None:
+        bucket = name.removeprefix("waterfall_period_").removeprefix("waterfall_")
+        return f"#s-review_{bucket}" if f"review_{bucket}" in there else None
+
+    return place
 
 
 def _section(table: Table, picture: Picture | None) -> Section:
@@ -100,7 +106,8 @@ def _nothing_listed(formats: Formats, review: WeeklyReview) -> dict[str, Json]:
         "language": formats.tag,
         "currency": review.report_currency,
         "left_out": 0,
-        "texts": {},
+        # All that the script says on a page without deals of its own.
+        "texts": {"save_csv": formats.texts["save_csv"]},
         "titles": {},
         "labels": {"stage": {}, "status": {}, "lost_kind": {}},
         "unmapped": "",

@@ -85,9 +85,12 @@ def review_notes(review: WeeklyReview, texts: Texts) -> list[str]:
 
 def history_notes(review: WeeklyReview, texts: Texts) -> list[str]:
     """Since when connections are known that were not yet at the start."""
+    since: dict[str, list[str]] = {}
+    for one in review.late:
+        since.setdefault(f"{one.at:%Y-%m-%d %H:%M} UTC", []).append(one.connection)
     return [
-        texts["review_history"].format(name=one.connection, since=f"{one.at:%Y-%m-%d %H:%M} UTC")
-        for one in review.late
+        texts["review_history"].format(names=", ".join(names), since=at)
+        for at, names in sorted(since.items())
     ]
 
 

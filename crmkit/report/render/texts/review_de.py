@@ -5,7 +5,7 @@
 TEXTS = {
     "review_title": "Was sich in der Pipeline geändert hat",
     "review_balance": "Offene Pipeline: {start} am Anfang, {end} am Ende; jeder Deal dazwischen steht unten.",
-    "review_history": "{name} ist erst seit {since} bekannt: frühere Änderungen seiner Deals sind in keiner Zahl, und was schon da war, zählt als erstmals gesehen.",
+    "review_history": "Erst seit {since} bekannt: {names}. Frühere Änderungen dieser Deals sind in keiner Zahl, und was schon da war, zählt als erstmals gesehen.",
     "review_won_elsewhen": "{deals} als gewonnen abgegangen, obwohl das CRM einen anderen Zeitpunkt nennt.",
     "review_slipped": "Aus {period} hinausgeschoben",
     "review_pulled_in": "In {period} vorgezogen",

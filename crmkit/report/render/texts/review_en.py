@@ -5,7 +5,7 @@
 TEXTS = {
     "review_title": "What changed in the pipeline",
     "review_balance": "Open pipeline: {start} at the start, {end} at the end; every deal in between is below.",
-    "review_history": "{name} is known since {since} only: earlier changes of its deals are in no figure, and what it held already counts as seen for the first time.",
+    "review_history": "Known only since {since}: {names}. Earlier changes of their deals are in no figure, and what they held already counts as seen for the first time.",
     "review_won_elsewhen": "{deals} left as won although their CRM says that they were closed at another time.",
     "review_slipped": "Slipped out of {period}",
     "review_pulled_in": "Pulled into {period}",

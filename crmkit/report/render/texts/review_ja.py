@@ -5,7 +5,7 @@
 TEXTS = {
     "review_title": "パイプラインの変化",
     "review_balance": "オープン案件：期首 {start}、期末 {end}。その間に動いた案件はすべて下にあります。",
-    "review_history": "{name} は {since} から記録されています。それより前の変化は集計に含まれず、すでにあった案件は初めて確認されたものとして数えます。",
+    "review_history": "{since} から記録：{names}。それより前の変化は集計に含まれず、すでにあった案件は初めて確認されたものとして数えます。",
     "review_won_elsewhen": "{deals}は受注として離れましたが、CRM の記録では完了日が異なります。",
     "review_slipped": "{period} より後に延期",
     "review_pulled_in": "{period} に前倒し",
