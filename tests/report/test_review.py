@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -82,9 +83,8 @@ def test_the_json_of_the_review_is_a_promise(review):
 
 
 def test_a_terminal_shows_the_waterfall_with_bars_and_nothing_hidden(review):
-    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    with console.file:
-        console.print(terminal_review(review, review_tables(review, ENGLISH)))
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(terminal_review(review, review_tables(review, ENGLISH)))
     text = console.export_text()
     assert "1,573.25 USD at the start, 1,119.25 USD at the end" in text
     assert "█" in text

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -86,13 +87,13 @@ def test_differences_are_found_and_told_by_the_exit_code(crmkit: Crmkit, demo: P
     assert found["duplicate_links"] == []
 
 
-@pytest.mark.parametrize("command", ["report", "diff"])
+@pytest.mark.parametrize("command", ["report", "diff", "review"])
 def test_markdown_and_tables_go_to_stdout(crmkit: Crmkit, demo: Path, command: str) -> None:
     assert "| " in crmkit(command, "--format", "md").out
     assert "hubspot" in crmkit(command).out
 
 
-@pytest.mark.parametrize("command", ["report", "diff"])
+@pytest.mark.parametrize("command", ["report", "diff", "review"])
 def test_csv_is_a_folder_of_tables(crmkit: Crmkit, demo: Path, command: str) -> None:
     crmkit(command, "--format", "csv", "--out", "tables")
     files = sorted((demo / "tables").glob("*.csv"))
@@ -101,6 +102,26 @@ def test_csv_is_a_folder_of_tables(crmkit: Crmkit, demo: Path, command: str) -> 
         with path.open(encoding="utf-8", newline="") as stream:
             widths = {len(row) for row in csv.reader(stream)}
         assert len(widths) <= 1, path.name
+
+
+def test_the_review_tells_the_week_that_the_demo_lets_pass(crmkit: Crmkit, demo: Path) -> None:
+    buckets = json.loads(crmkit("--json", "review", "--since", "6d").out)["waterfalls"]["all_open"]["buckets"]
+    values = [Decimal(bucket["value"]) for name, bucket in buckets.items() if name != "end"]
+    assert sum(values) == Decimal(buckets["end"]["value"])
+    assert buckets["created"]["count"] > 0
+    assert buckets["backfilled"]["count"] == 0
+    # Before the first pull nothing is known, and that is said.
+    early = crmkit("review", "--since", "4w", "--format", "html", "--out", "review.html")
+    assert early.code == 0
+    assert "Known only since" in early.err
+    assert "default-src 'none'" in (demo / "review.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "0", "-3d", "2999-01-01"])
+def test_a_review_since_nonsense_is_refused(crmkit: Crmkit, demo: Path, since: str) -> None:
+    refused = crmkit("review", "--since", since)
+    assert refused.code == 2
+    assert "7d" in refused.err
 
 
 def test_verbose_tells_what_was_read_of_each_kind(crmkit: Crmkit, up: Callable[..., Sandbox]) -> None:

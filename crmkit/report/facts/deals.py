@@ -69,22 +69,27 @@ def deals_query(
         companies: A table with the columns of `companies`; an empty one where nobody asks for them.
     """
     values: dict[str, Value] = {}
+    # A query is looked at three times, so it needs a name.
+    inline = f"records AS {records}, " if records.startswith("(") else ""
+    source = "records" if inline else records
+    members = _members(source, settings, values)
     query = f"""
-        WITH members AS ({_members(records, settings, values)}),
-        logical_deals AS ({_LOGICAL}),
+        WITH {inline}chosen AS ({_chosen(members)}),
+        logical_deals AS ({_logical(members)}),
         named AS ({_named(companies)}),
-        dated AS ({_dated(settings, steps)}),
-        appraised AS ({_appraised(settings, rates_on)})
-        SELECT *, priced AND rate IS NULL AS fx_missing, value_ AS value,
-            CASE WHEN share IS NULL THEN NULL
-                ELSE coalesce(value_, CAST(0 AS {WHOLE})) * CAST(share AS {WHOLE}) END AS weighted,
-            {_in_scope(settings.scope, values)} AS in_scope
-        FROM (
+        dated AS ({_dated(settings, _last_steps(source, steps))}),
+        appraised AS ({_appraised(settings, rates_on)}),
+        valued AS (
             SELECT a.*, CASE WHEN a.currency = $own THEN CAST($one AS {WHOLE}) ELSE r.rate END AS rate,
                 CAST(a.native AS {WHOLE})
-                    * CASE WHEN a.currency = $own THEN CAST($one AS {WHOLE}) ELSE r.rate END AS value_
+                    * CASE WHEN a.currency = $own THEN CAST($one AS {WHOLE}) ELSE r.rate END AS value
             FROM appraised a LEFT JOIN rates r ON a.currency = r.currency AND a.rate_day = r.rate_day
-        ) priced_deals
+        )
+        SELECT *, priced AND rate IS NULL AS fx_missing,
+            CASE WHEN share IS NULL THEN NULL
+                ELSE coalesce(value, CAST(0 AS {WHOLE})) * CAST(share AS {WHOLE}) END AS weighted,
+            {_in_scope(settings.scope, values)} AS in_scope
+        FROM valued
     """
     return query, {
         "at": instant(at),
@@ -100,7 +105,7 @@ def live_at(facts: Facts, settings: Settings, at: datetime | None = None) -> str
     """The table of deals in scope that existed at an instant; columns as `deals_at`."""
     at = at or settings.as_of
     table = deals_at(facts, settings, at)
-    return facts.keep(f"live {at.isoformat()}", f"SELECT * FROM {table} WHERE life = '{LIVE}' AND in_scope")
+    return facts.view(f"live {at.isoformat()}", f"SELECT * FROM {table} WHERE life = '{LIVE}' AND in_scope")
 
 
 def period_us(period: tuple[date, date], settings: Settings) -> tuple[int, int]:
@@ -121,32 +126,50 @@ def _members(records: str, settings: Settings, values: dict[str, Value]) -> str:
     return f"""
         SELECT *, concat(connection, ':deal:', id) AS ref, {rank} AS member_rank,
             CASE WHEN life = '{LIVE}' THEN 0 ELSE 1 END AS dead
-        FROM {records} records {where}
+        FROM {records} r {where}
     """
 
 
-_COLUMNS = ", ".join(name for name in DEALS.columns if name not in ("logical", "created_us", "closed_us"))
-# A copy is created later than the deal, and closed when it is written: the earliest creation
-# counts (metrics.md 4), and the earliest closing with the same outcome (inferred).
-_LOGICAL = f"""
-    SELECT {_COLUMNS}, life, ref, ref AS logical, created_us, closed_us, 1 AS records
-    FROM members WHERE logical IS NULL
-    UNION ALL
-    SELECT {_COLUMNS}, life, ref, logical, coalesce(first_created_us, created_us) AS created_us,
-        coalesce(first_closed_us, closed_us) AS closed_us, records
-    FROM (
-        SELECT *,
-            row_number() OVER (
-                PARTITION BY logical
-                ORDER BY dead NULLS LAST, member_rank NULLS LAST, modified_us DESC NULLS LAST, ref NULLS LAST
-            ) AS member_place,
-            min(CASE WHEN dead = 0 THEN created_us END) OVER (PARTITION BY logical) AS first_created_us,
-            min(CASE WHEN dead = 0 THEN closed_us END) OVER (PARTITION BY logical, status) AS first_closed_us,
-            sum(1 - dead) OVER (PARTITION BY logical) AS records
-        FROM members WHERE logical IS NOT NULL
-    ) linked
-    WHERE member_place = 1
-"""
+def _chosen(members: str) -> str:
+    """The member of each linked deal whose values count, with what comes from the others.
+
+    A copy is created later than the deal, and closed when it is written: the earliest creation
+    counts (metrics.md 4), and the earliest closing with the same outcome (inferred).
+    """
+    return f"""
+        SELECT connection AS chosen_connection, id AS chosen_id, first_created_us, first_closed_us, records
+        FROM (
+            SELECT connection, id,
+                row_number() OVER (
+                    PARTITION BY logical
+                    ORDER BY dead NULLS LAST, member_rank NULLS LAST, modified_us DESC NULLS LAST,
+                        ref NULLS LAST
+                ) AS member_place,
+                min(CASE WHEN dead = 0 THEN created_us END) OVER (PARTITION BY logical) AS first_created_us,
+                min(CASE WHEN dead = 0 THEN closed_us END)
+                    OVER (PARTITION BY logical, status) AS first_closed_us,
+                sum(1 - dead) OVER (PARTITION BY logical) AS records
+            FROM ({members}) linked WHERE logical IS NOT NULL
+        ) placed
+        WHERE member_place = 1
+    """
+
+
+_COLUMNS = ", ".join(
+    f"m.{name}" for name in DEALS.columns if name not in ("logical", "created_us", "closed_us")
+)
+
+
+def _logical(members: str) -> str:
+    """Every record that is in no link, and of every linked deal the one that was chosen."""
+    return f"""
+        SELECT {_COLUMNS}, m.life, m.ref, coalesce(m.logical, m.ref) AS logical,
+            coalesce(c.first_created_us, m.created_us) AS created_us,
+            coalesce(c.first_closed_us, m.closed_us) AS closed_us, coalesce(c.records, 1) AS records
+        FROM ({members}) m
+        LEFT JOIN chosen c ON m.connection = c.chosen_connection AND m.id = c.chosen_id
+        WHERE m.logical IS NULL OR c.chosen_id IS NOT NULL
+    """
 
 
 def _named(companies: str) -> str:
@@ -166,7 +189,18 @@ def _named(companies: str) -> str:
     """
 
 
-def _dated(settings: Settings, steps: str) -> str:
+def _last_steps(records: str, steps: str) -> str:
+    """The last entry into a stage of the closed records whose CRM does not tell when they were closed."""
+    return f"""
+        SELECT s.connection, s.id, max(s.at_us) AS moved_us
+        FROM (SELECT * FROM {steps} WHERE at_us <= $at) s
+        SEMI JOIN (SELECT connection, id FROM {records} WHERE status <> '{OPEN}' AND closed_us IS NULL) q
+            ON s.connection = q.connection AND s.id = q.id
+        GROUP BY s.connection, s.id
+    """
+
+
+def _dated(settings: Settings, last_steps: str) -> str:
     """When a closed deal was closed: as told, at its last step, or on its close date (metrics.md 2.3)."""
     noon = f"close_day * {DAY} + {DAY // 2} - $ahead"
     told = "coalesce(n.closed_us, m.moved_us)"
@@ -179,10 +213,7 @@ def _dated(settings: Settings, steps: str) -> str:
             {local_day("created_us", settings.zone)} AS created_day
         FROM (
             SELECT n.*, {told} AS told_us
-            FROM named n LEFT JOIN (
-                SELECT connection, id, max(at_us) AS moved_us FROM {steps} WHERE at_us <= $at
-                GROUP BY connection, id
-            ) m ON n.connection = m.connection AND n.id = m.id
+            FROM named n LEFT JOIN ({last_steps}) m ON n.connection = m.connection AND n.id = m.id
         ) moved
     """
 

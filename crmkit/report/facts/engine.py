@@ -154,7 +154,9 @@ class _Spark:
         return [row.asDict() for row in self._session.sql(_translated(query, values)).collect()]
 
     def create(self, table: str, query: str, values: Mapping[str, Value]) -> None:
-        self._session.sql(_translated(query, values)).cache().createOrReplaceTempView(table)
+        # A cached table drags the plan of everything before it into each query on it, until the
+        # driver runs out of memory; a checkpoint is only its rows.
+        self._session.sql(_translated(query, values)).localCheckpoint().createOrReplaceTempView(table)
 
     def view(self, table: str, query: str) -> None:
         self._session.sql(_translated(query, {})).createOrReplaceTempView(table)
