@@ -155,6 +155,13 @@ def bars(found: Waterfall) -> dict[str, tuple[int, Decimal]]:
     return {name: (one.count, one.value) for name, one in found.buckets.items() if one.count}
 
 
+def open_at(facts: Any, chosen: Any, at: datetime) -> tuple[int, Decimal]:
+    """Count and amount of the open deals, put together in another way than in the waterfall."""
+    query = f"SELECT count(*) AS n, sum(value) AS s FROM {live_at(facts, chosen, at)} WHERE status = 'open'"
+    found = facts.row(query)
+    return found["n"], scale.money(found["s"])
+
+
 def balances(found: Waterfall) -> bool:
     buckets = found.buckets
     money = sum((buckets[name].value for name in ("start", *VALUE_CHANGES, *ENTRIES, *EXITS)), Decimal(0))
@@ -215,10 +222,7 @@ def test_the_ends_are_the_open_amounts_of_both_instants(example):
     with opened(example.book()) as (facts, chosen):
         found = waterfall(facts, chosen, T0)
         for at, bar in ((T0, "start"), (T1, "end")):
-            one = facts.row(
-                f"SELECT count(*) AS n, sum(value) AS s FROM {live_at(facts, chosen, at)} WHERE status='open'"
-            )
-            assert bars(found)[bar] == (one["n"], scale.money(one["s"]))
+            assert bars(found)[bar] == open_at(facts, chosen, at)
 
 
 def test_what_left_as_won_is_the_won_amount_of_the_period(example):
@@ -456,6 +460,8 @@ SCOPES = st.sampled_from(
 def test_any_two_snapshots_balance_altogether_by_connection_by_owner_and_by_pipeline(deals, scope):
     with opened(random_book(deals), scope=scope) as (facts, chosen):
         both = waterfalls(facts, chosen, since=T0)
+        for at, bar in ((T0, "start"), (T1, "end")):
+            assert bars(both.all_open).get(bar, (0, 0)) == open_at(facts, chosen, at)
     for found in (both.all_open, both.period):
         assert balances(found)
         for part in found.by_connection:

@@ -70,8 +70,8 @@ def records_query(deals: str = "deals", changes: str = "changes", tracked: Colle
     """
     return f"""
         WITH before AS ({_before(changes, tracked)}),
-        records AS (SELECT {_values(tracked)} FROM {_joined(deals, "before")} WHERE d.first_seen_us <= $at)
-        SELECT *, {_life("$at")} FROM records
+        known AS (SELECT {_values(tracked)} FROM {_joined(deals, "before")} WHERE d.first_seen_us <= $at)
+        SELECT *, {_life("$at")} FROM known
     """
 
 

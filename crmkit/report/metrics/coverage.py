@@ -163,7 +163,9 @@ def _tallies(
             count(*) FILTER (WHERE {rated}) AS rated_count,
             sum(value) FILTER (WHERE {rated} AND status = '{WON}') AS rated_won,
             sum(value) FILTER (WHERE {rated} AND status = '{LOST}') AS rated_lost
-        FROM {live_at(facts, settings)} GROUP BY owner_key, team
+        FROM {live_at(facts, settings)}
+        WHERE status = '{OPEN}' OR closed_day >= $p0 OR closed_day >= $w0
+        GROUP BY owner_key, team
         """,
         p0=scale.day_number(span.start),
         p1=scale.day_number(span.end),

@@ -27,7 +27,7 @@ from crmkit.report.facts.visits import visits_at
 from crmkit.report.figures import DealLine, Figure
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.dates import pushes
-from crmkit.report.metrics.lines import line_fields
+from crmkit.report.metrics.lines import LINE_COLUMNS, line_fields
 from crmkit.report.metrics.open_deals import open_table
 from crmkit.report.metrics.signs import NO_WORK
 from crmkit.report.metrics.stuck import idle
@@ -78,7 +78,7 @@ def focus(facts: Facts, settings: Settings) -> Focus:
     table = scores(facts, settings)
     rows = facts.rows(
         f"""
-        SELECT d.*, s.*, i.idle_days FROM {table} s
+        SELECT {LINE_COLUMNS}, d.share, s.*, i.idle_days FROM {table} s
         JOIN {open_table(facts, settings)} d ON s.scored_ref = d.ref
         LEFT JOIN {idle(facts, settings)} i ON d.ref = i.ref
         ORDER BY s.score DESC NULLS LAST, d.value DESC NULLS LAST, d.ref NULLS LAST LIMIT $top

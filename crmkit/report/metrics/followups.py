@@ -11,7 +11,7 @@ from crmkit.report.facts.zone import start_of
 from crmkit.report.figures import DealLine, Figure
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.hygiene.checked import next_readable, silent
-from crmkit.report.metrics.lines import line_fields
+from crmkit.report.metrics.lines import LINE_COLUMNS, line_fields
 from crmkit.report.metrics.open_deals import open_table
 from crmkit.report.metrics.pairs import REFS
 from crmkit.report.metrics.signs import signs
@@ -92,13 +92,11 @@ def _table(facts: Facts, settings: Settings, until: date) -> str:
     query = f"""
         SELECT *, CASE {waits} END AS waits_for
         FROM (
-            SELECT d.ref, d.name, d.connection, d.stage, d.native_stage, d.owner_key, d.owner_id,
-                d.owner_name, d.owner_email, d.company, d.value, d.close_day, d.url, i.idle_days,
-                s.next_us AS next_at
+            SELECT d.ref, d.owner_key, coalesce(d.owner_name, d.owner_email, d.owner_id) AS owner,
+                d.value, s.next_us AS next_at
             FROM {open_table(facts, settings)} d
             SEMI JOIN {next_readable(facts)} n ON d.connection = n.connection
             LEFT JOIN {signs(facts, settings)} s ON d.logical = s.logical
-            LEFT JOIN {idle(facts, settings)} i ON d.ref = i.ref
         ) planned
     """
     return facts.keep(
@@ -118,7 +116,20 @@ def _list(facts: Facts, settings: Settings, table: str, name: str, order: str) -
         amount=scale.money(total["amount"]),
         refs=tuple(row["ref"] for row in refs),
         deals=tuple(
-            _line(row, settings) for row in facts.rows(f"SELECT * {ranked} LIMIT $top", top=settings.top)
+            _line(row, settings)
+            for row in facts.rows(
+                f"""
+                SELECT {LINE_COLUMNS}, i.idle_days, f.next_at, f.line_place
+                FROM (
+                    SELECT ref, next_at, row_number() OVER (ORDER BY {order}, ref NULLS LAST) AS line_place
+                    FROM {table} WHERE waits_for = '{name}'
+                ) f
+                JOIN {open_table(facts, settings)} d ON f.ref = d.ref
+                LEFT JOIN {idle(facts, settings)} i ON f.ref = i.ref
+                WHERE f.line_place <= $top ORDER BY f.line_place NULLS LAST
+                """,
+                top=settings.top,
+            )
         ),
     )
 
@@ -133,7 +144,7 @@ def _by_owner(facts: Facts, table: str) -> tuple[OwnerFollowUps, ...]:
     counts = ", ".join(f"count(*) FILTER (WHERE waits_for = '{name}') AS {name}_n" for name in _WAITS)
     rows = facts.rows(
         f"""
-        SELECT owner_key, min(coalesce(owner_name, owner_email, owner_id)) AS owner, {counts}
+        SELECT owner_key, min(owner) AS owner, {counts}
         FROM {table} WHERE waits_for IS NOT NULL GROUP BY owner_key
         """
     )

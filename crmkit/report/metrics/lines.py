@@ -10,6 +10,14 @@ from typing import Any, TypedDict
 from crmkit.report.facts import scale
 from crmkit.report.inputs import Settings
 
+LINE_COLUMNS = ", ".join(
+    f"d.{name}"
+    for name in (
+        "ref name connection stage native_stage owner_name owner_email company value close_day url".split()
+    )
+)
+"""What `line_fields` reads of a deal `d`, whose row has many more columns."""
+
 
 class LineFields(TypedDict):
     """The fields of `DealLine`."""

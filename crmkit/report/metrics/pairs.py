@@ -10,12 +10,13 @@ from typing import Any
 
 from crmkit.report.calendar import Span, quarter_of
 from crmkit.report.facts import scale
-from crmkit.report.facts.deals import OPEN, deals_query
+from crmkit.report.facts.deals import OPEN
 from crmkit.report.facts.engine import Facts
 from crmkit.report.facts.scale import RATE_DIGITS, WHOLE, day_number, instant
-from crmkit.report.facts.snapshot import LIVE, records_query
+from crmkit.report.facts.snapshot import LIVE
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.flow_figures import DealState, FlowDeal, HistoryStart
+from crmkit.report.metrics.touched import touched, touched_at
 
 REFS = 20_000
 """Refs in one list at most; the count beside it is complete."""
@@ -58,8 +59,8 @@ def between(facts: Facts, settings: Settings, start: datetime, end: datetime) ->
     """
     if start >= end:
         raise ValueError(f"{start.isoformat()} is not before {end.isoformat()}")
-    touched = _touched(facts, settings, start, end)
-    before, after = (_deals(facts, settings, touched, at) for at in (start, end))
+    some = touched(facts, settings, start, end)
+    before, after = (touched_at(facts, settings, some, at) for at in (start, end))
     sides = ", ".join(f"{side}.{name} AS {side}_{name}" for side in "xy" for name in _SIDE)
     query = f"""
         WITH day_rates AS (
@@ -94,70 +95,6 @@ def between(facts: Facts, settings: Settings, start: datetime, end: datetime) ->
         one=10**RATE_DIGITS,
     )
     return Between(start, end, table, before, after)
-
-
-@dataclass(frozen=True, slots=True)
-class _Touched:
-    name: str
-    deals: str
-    changes: str
-    steps: str
-
-
-def _touched(facts: Facts, settings: Settings, start: datetime, end: datetime) -> _Touched:
-    """The records that were open since an instant or changed since, with all members of their linked deals.
-
-    Whatever was closed before and is as it was then is in no figure of what moved: most
-    of all deals, so that only few have to be put together as they were.
-    """
-    group = "coalesce(d.logical, concat(d.connection, ':deal:', d.id))"
-    name = f"touched {start.isoformat()} {end.isoformat()}"
-    deals = facts.keep(
-        name,
-        f"""
-        WITH moved AS (
-            SELECT connection, id FROM changes WHERE at_us >= $t0
-            UNION SELECT connection, id FROM stage_steps WHERE at_us >= $t0
-        ),
-        groups AS (
-            SELECT {group} AS logical FROM deals d
-            WHERE (d.status = '{OPEN}' AND (d.gone_us IS NULL OR d.gone_us > $t0))
-                OR d.first_seen_us > $t0 OR d.gone_us > $t0 OR d.closed_us >= $t0
-                -- It counts as closed at noon of its close date, in whatever zone.
-                OR (d.closed_us IS NULL AND d.close_day BETWEEN $day0 - 1 AND $day1 + 1)
-            UNION
-            SELECT {group} FROM deals d SEMI JOIN moved m ON d.connection = m.connection AND d.id = m.id
-        )
-        SELECT d.* FROM deals d SEMI JOIN groups g ON {group} = g.logical
-        """,
-        t0=instant(start),
-        day0=day_number(local_date(start, settings)),
-        day1=day_number(local_date(end, settings)),
-    )
-    changes = facts.keep(
-        f"changes {name}",
-        f"""
-        SELECT c.* FROM changes c SEMI JOIN {deals} d ON c.connection = d.connection AND c.id = d.id
-        WHERE c.at_us >= $t0
-        """,
-        t0=instant(start),
-    )
-    steps = facts.keep(
-        f"steps {name}",
-        f"SELECT s.* FROM stage_steps s SEMI JOIN {deals} d ON s.connection = d.connection AND s.id = d.id",
-    )
-    return _Touched(name, deals, changes, steps)
-
-
-def _deals(facts: Facts, settings: Settings, touched: _Touched, at: datetime) -> str:
-    query, values = deals_query(
-        f"({records_query(touched.deals, touched.changes)})",
-        settings,
-        at,
-        steps=touched.steps,
-        companies="(SELECT * FROM companies WHERE 1 = 0)",
-    )
-    return facts.keep(f"deals at {at.isoformat()} {touched.name}", query, **values)
 
 
 def _valued(native: str, rate: str) -> str:

@@ -13,7 +13,7 @@ from crmkit.report.facts.deals import WON, live_at
 from crmkit.report.facts.engine import Facts
 from crmkit.report.figures import DealLine, Figure
 from crmkit.report.inputs import Settings
-from crmkit.report.metrics.lines import line_fields
+from crmkit.report.metrics.lines import LINE_COLUMNS, line_fields
 from crmkit.report.metrics.pairs import REFS
 from crmkit.report.money import ZERO, Number, add
 
@@ -88,8 +88,11 @@ class Renewals(Figure):
 def renewals(facts: Facts, settings: Settings) -> Renewals:
     """Renewals and upsells of won deals, due and overdue, and the won deals after the sale."""
     won = facts.keep(
-        f"won {settings.as_of.isoformat()}",
-        f"SELECT * FROM {live_at(facts, settings)} WHERE status = '{WON}'",
+        f"customers {settings.as_of.isoformat()}",
+        f"""
+        SELECT ref, value, value_period, stage, renewal_day, upsell_day
+        FROM {live_at(facts, settings)} WHERE status = '{WON}'
+        """,
     )
     recurring = f"'{ValuePeriod.MONTHLY.value}', '{ValuePeriod.ANNUAL.value}'"
     undated = facts.row(
@@ -150,7 +153,14 @@ def _deals(facts: Facts, settings: Settings, won: str, column: str, first: int, 
     total = facts.row(f"SELECT count(*) AS n, sum(value) AS amount {source}", first=first, last=last)
     refs = facts.rows(f"SELECT ref {ranked} LIMIT {REFS}", first=first, last=last)
     shown = facts.rows(
-        f"SELECT *, {column} AS due_day {ranked} LIMIT $top", first=first, last=last, top=settings.top
+        f"""
+        SELECT {LINE_COLUMNS}, w.due_day FROM (SELECT ref, {column} AS due_day {ranked} LIMIT $top) w
+        JOIN {live_at(facts, settings)} d ON w.ref = d.ref
+        ORDER BY w.due_day NULLS LAST, d.ref NULLS LAST
+        """,
+        first=first,
+        last=last,
+        top=settings.top,
     )
     return DueDeals(
         count=int(total["n"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from crmkit.report.facts.deals import OPEN, live_at
 from crmkit.report.facts.engine import Facts, Value
 from crmkit.report.facts.scale import SECOND, instant
 from crmkit.report.facts.snapshot import LIVE, NO_VALUE, records_at
@@ -16,7 +17,7 @@ _WRITING = 60 * SECOND
 
 
 def signs(facts: Facts, settings: Settings, at: datetime | None = None) -> str:
-    """The table with one row per logical deal that lives at an instant.
+    """The table with one row per open deal in scope at an instant.
 
     Columns: `logical`; `activity_us` and `note_us`, the last ones up to the instant;
     `human_us`, the last change that somebody else than crmkit made, as far as it is known;
@@ -27,14 +28,21 @@ def signs(facts: Facts, settings: Settings, at: datetime | None = None) -> str:
     """
     at = at or settings.as_of
     values: dict[str, Value] = {"at": instant(at), "never": -(2**62)}
-    where = f"life = '{LIVE}'"
+    where = f"r.life = '{LIVE}'"
     if settings.scope.connections:
         for place, name in enumerate(sorted(settings.scope.connections)):
             values[f"connection{place}"] = name
         bound = ", ".join(f"$connection{place}" for place in range(len(settings.scope.connections)))
-        where += f" AND connection IN ({bound})"
+        where += f" AND r.connection IN ({bound})"
+    logical = "coalesce(r.logical, concat(r.connection, ':deal:', r.id))"
     query = f"""
-        WITH seen AS (
+        WITH members AS (
+            SELECT r.* FROM {records_at(facts, instant(at))} r
+            SEMI JOIN (SELECT logical FROM {live_at(facts, settings, at)} WHERE status = '{OPEN}') d
+                ON {logical} = d.logical
+            WHERE {where}
+        ),
+        seen AS (
             SELECT connection, id,
                 max(at_us) FILTER (WHERE own) AS own_us,
                 max(at_us) FILTER (WHERE NOT own AND field NOT IN {NO_WORK} AND field <> 'modified_us')
@@ -42,10 +50,11 @@ def signs(facts: Facts, settings: Settings, at: datetime | None = None) -> str:
                 max(CASE WHEN NOT own AND field = 'modified_us' AND new <> '{NO_VALUE}'
                     THEN CAST(nullif(substr(new, 2), '') AS BIGINT) END) AS modified_us,
                 min_by(old, number) FILTER (WHERE own AND field = 'modified_us') AS modified_before
-            FROM changes WHERE at_us <= $at GROUP BY connection, id
+            FROM changes h SEMI JOIN members m ON h.connection = m.connection AND h.id = m.id
+            WHERE at_us <= $at GROUP BY connection, id
         ),
         each_record AS (
-            SELECT coalesce(r.logical, concat(r.connection, ':deal:', r.id)) AS logical,
+            SELECT {logical} AS logical,
                 CASE WHEN r.activity_us <= $at THEN r.activity_us END AS activity_us,
                 CASE WHEN r.note_us <= $at THEN r.note_us END AS note_us,
                 r.next_us, c.edit_us,
@@ -57,8 +66,7 @@ def signs(facts: Facts, settings: Settings, at: datetime | None = None) -> str:
                         THEN CAST(nullif(substr(c.modified_before, 2), '') AS BIGINT) END,
                     {_not_ours("r.modified_us")}
                 ) END AS earlier_us
-            FROM (SELECT * FROM {records_at(facts, instant(at))} WHERE {where}) r
-            LEFT JOIN seen c ON r.connection = c.connection AND r.id = c.id
+            FROM members r LEFT JOIN seen c ON r.connection = c.connection AND r.id = c.id
         )
         SELECT logical, max(activity_us) AS activity_us, max(note_us) AS note_us,
             nullif(greatest(max(coalesce(edit_us, $never)), max(coalesce(seen_us, $never)),

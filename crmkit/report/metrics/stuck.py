@@ -49,8 +49,13 @@ def idle(facts: Facts, settings: Settings, at: datetime | None = None) -> str:
             FROM (SELECT * FROM {live_at(facts, settings, at)} WHERE status = '{OPEN}') d
             LEFT JOIN {signs(facts, settings, at)} s ON d.logical = s.logical
             LEFT JOIN (
-                SELECT connection, id, stage_id, max(entered_us) AS entered_us
-                FROM {visits_at(facts, instant(at))} WHERE left_us IS NULL GROUP BY connection, id, stage_id
+                SELECT n.connection, n.id, n.stage_id, max(n.entered_us) AS entered_us
+                FROM {visits_at(facts, instant(at))} n
+                SEMI JOIN (
+                    SELECT connection, id FROM {live_at(facts, settings, at)}
+                    WHERE status = '{OPEN}' AND stage_entered_us IS NULL
+                ) u ON n.connection = u.connection AND n.id = u.id
+                WHERE n.left_us IS NULL GROUP BY n.connection, n.id, n.stage_id
             ) v ON d.connection = v.connection AND d.id = v.id AND d.stage_id = v.stage_id
         )
         SELECT ref, activity_known, idle_us, idle_us // {DAY} AS idle_days,

@@ -6,11 +6,7 @@ where one does not balance nothing is shown. There is no balancing row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
 
 from crmkit.errors import CrmkitError
 from crmkit.report.calendar import Span
@@ -22,32 +18,28 @@ from crmkit.report.metrics.flow_figures import (
     BUCKETS,
     ENTRIES,
     EXITS,
-    VALUE_CHANGES,
     Bucket,
     ConnectionFlow,
-    FlowDeal,
     Part,
     Waterfall,
     Waterfalls,
     WonCheck,
 )
 from crmkit.report.metrics.flow_lines import BARS, flow_lines
+from crmkit.report.metrics.flow_lists import MOVED, Listed, level_refs, moved_lists
 from crmkit.report.metrics.pairs import (
     DETAILED,
     REFS,
-    Between,
-    States,
     between,
     current_period,
     history_starts,
     local_date,
     review_start,
-    states,
 )
 from crmkit.report.money import ZERO, add, subtract
 from crmkit.report.ratios import share
 
-_MOVED = (*VALUE_CHANGES, *ENTRIES, *EXITS)
+_NONE = Listed()
 _NAMED_IN_ERROR = 10
 
 
@@ -102,8 +94,8 @@ def waterfall(
     parts = _parts(facts, lines)
     totals = {name: _total(parts, name) for name in (*BUCKETS, "unchanged")}
     _check(facts, lines, totals)
-    refs = {name: _refs(facts, lines, name) for name in ("start", "end")}
-    moved = _moved(facts, found, lines, detailed)
+    refs = {name: level_refs(facts, lines, name) for name in ("start", "end")}
+    moved = moved_lists(facts, found, lines, detailed)
     buckets = {
         name: Bucket(
             count=part.count,
@@ -181,7 +173,7 @@ def _check(facts: Facts, lines: str, totals: dict[str, Part]) -> None:
     )
     entries = sum(totals[name].count for name in ENTRIES) - sum(totals[name].count for name in EXITS)
     money = totals["start"].value
-    for name in _MOVED:
+    for name in MOVED:
         money = add(money, totals[name].value)
     if not wrong and money == totals["end"].value and totals["start"].count + entries == totals["end"].count:
         return
@@ -192,90 +184,6 @@ def _check(facts: Facts, lines: str, totals: dict[str, Part]) -> None:
         if named
         else "the waterfall does not balance, though every deal of it does"
     )
-
-
-def _refs(facts: Facts, lines: str, name: str) -> tuple[str, ...]:
-    where, value = BARS[name]
-    rows = facts.rows(
-        f"SELECT ref FROM {lines} WHERE {where} ORDER BY {value} DESC NULLS LAST, ref NULLS LAST LIMIT {REFS}"
-    )
-    return tuple(row["ref"] for row in rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    logical: str
-    ref: str
-    value: Decimal
-    reason: str | None
-    survivor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    lines: tuple[_Line, ...] = ()
-    deals: tuple[FlowDeal, ...] = ()
-
-
-_NONE = _Listed()
-
-
-def _moved(facts: Facts, found: Between, lines: str, detailed: int) -> dict[str, _Listed]:
-    """The deals of every bar between the first and the last, the largest first."""
-    union = " UNION ALL ".join(
-        f"SELECT '{name}' AS bar, logical, ref, {value} AS value, "
-        f"{_reason(name)} AS reason, survivor FROM {lines} WHERE {where}"
-        for name, (where, value) in BARS.items()
-        if name in _MOVED
-    )
-    ranked = facts.keep(
-        f"moved {lines}",
-        f"""
-        SELECT * FROM (
-            SELECT *, row_number() OVER (
-                PARTITION BY bar ORDER BY abs(value) DESC NULLS LAST, ref NULLS LAST
-            ) AS bar_place
-            FROM ({union}) bars
-        ) placed
-        WHERE bar_place <= {REFS}
-        """,
-    )
-    shown = facts.keep(
-        f"shown {lines} {detailed}",
-        f"SELECT DISTINCT logical FROM {ranked} WHERE bar_place <= $n",
-        n=detailed,
-    )
-    told = states(facts, found, shown)
-    grouped: dict[str, list[_Line]] = {}
-    for row in facts.rows(f"SELECT * FROM {ranked} ORDER BY bar NULLS LAST, bar_place NULLS LAST"):
-        grouped.setdefault(row["bar"], []).append(_line(row))
-    return {
-        name: _Listed(tuple(found_lines), tuple(_flow_deals(name, found_lines[:detailed], told)))
-        for name, found_lines in grouped.items()
-    }
-
-
-def _reason(bar: str) -> str:
-    """Reasons belong to the entry or the exit; a value that changed has none but a rate's coming or going."""
-    if bar == "fx":
-        return "CASE WHEN unpriced THEN 'unpriced' END"
-    if bar in {"won", "lost"}:
-        return "CASE WHEN reason = 'closed_again' THEN reason END"
-    told = {"removed", "transferred_in", "transferred_out", "backfilled", "reopened"}
-    return "reason" if bar in told else "NULL"
-
-
-def _line(row: dict[str, Any]) -> _Line:
-    return _Line(row["logical"], row["ref"], scale.money(row["value"]), row["reason"], row["survivor"])
-
-
-def _flow_deals(bar: str, lines: Iterable[_Line], told: States) -> Iterable[FlowDeal]:
-    removed = bar == "removed"
-    for line in lines:
-        survivor = line.survivor if removed else None
-        yield told.line(
-            line.logical, line.value, ref=line.ref, gone=removed, reason=line.reason, survivor=survivor
-        )
 
 
 def _won_check(facts: Facts, lines: str, bar: Part) -> WonCheck:

@@ -11,7 +11,7 @@ from crmkit.report.facts import scale
 from crmkit.report.facts.deals import OPEN, live_at
 from crmkit.report.facts.engine import Facts, Value
 from crmkit.report.inputs import Settings
-from crmkit.report.metrics.hygiene.checked import checked, outlier_limit, silent
+from crmkit.report.metrics.hygiene.checked import checked, outlier_limit, outlier_value, silent
 from crmkit.report.metrics.hygiene.figures import Hygiene, LookAlike, OwnerFindings, RuleFindings, ScorePart
 from crmkit.report.metrics.hygiene.look_alikes import left_out, likeness, pairs
 from crmkit.report.metrics.hygiene.rules import RULES, Rule, Severity
@@ -35,8 +35,7 @@ def findings(facts: Facts, settings: Settings) -> str:
     made = facts.kept(name)
     if made is not None:
         return made
-    # One pass marks the rules that a deal breaks as bits of a number; a select for each rule
-    # would copy the whole plan behind `checked` as often in engines that plan before they compute.
+    # One pass marks the rules that a deal breaks as bits of a number.
     bits = " + ".join(
         f"CASE WHEN ({rule.condition}){f' AND {rule.readable}' if rule.readable else ''} "
         f"THEN {1 << place} ELSE 0 END"
@@ -47,9 +46,10 @@ def findings(facts: Facts, settings: Settings) -> str:
         f"""
         SELECT * FROM (
             SELECT ref, connection, owner_key, status, value, {bits} AS marks
-            FROM {checked(facts, settings)}
+            FROM ({checked(facts, settings)}) checked_deals
         ) marked WHERE marks > 0
         """,
+        outlier=outlier_value(facts, settings),
         **_thresholds(settings),
     )
     listed = " UNION ALL ".join(

@@ -26,7 +26,7 @@ _LARGEST = Decimal(10) ** 20
 
 
 def checked(facts: Facts, settings: Settings) -> str:
-    """The table with one row per living deal in scope, open or closed.
+    """The query for one row per living deal in scope, open or closed; `$outlier` is bound by its user.
 
     The columns of `deals_at` that the rules ask for, and: `common_status`, that of the common
     stage; `next_us` of any record of the deal; `next_readable` and `owners_readable`, whether
@@ -34,7 +34,7 @@ def checked(facts: Facts, settings: Settings) -> str:
     `push_gap_us`; `is_outlier`, `has_look_alike`, `is_default_close`, `was_edited`.
     """
     alike = pairs(facts, settings)
-    query = f"""
+    return f"""
         WITH listing AS (SELECT connection, TRUE AS owners_readable FROM owners GROUP BY connection),
         alike AS (
             SELECT ref FROM (
@@ -65,9 +65,14 @@ def checked(facts: Facts, settings: Settings) -> str:
         LEFT JOIN {_default_close(facts, settings)} c ON d.ref = c.ref
         LEFT JOIN {_edited(facts, settings)} e ON d.ref = e.ref
     """
-    outlier = outlier_limit(facts, settings)
-    limit = None if outlier is None else str(_whole_money(outlier))
-    return facts.keep(f"checked {settings.as_of.isoformat()}", query, outlier=limit)
+
+
+def outlier_value(facts: Facts, settings: Settings) -> str | None:
+    """The limit of outliers in units of the column `value`, cut: what is above the one is above the other."""
+    limit = outlier_limit(facts, settings)
+    if limit is None:
+        return None
+    return str(int(limit.scaleb(MONEY_DIGITS).to_integral_value(rounding=ROUND_FLOOR)))
 
 
 def next_readable(facts: Facts) -> str:
@@ -113,11 +118,6 @@ def outlier_limit(facts: Facts, settings: Settings) -> Decimal | None:
     return min(multiply(won.value, settings.outlier_factor), _LARGEST)
 
 
-def _whole_money(amount: Decimal) -> int:
-    """The amount as its column holds it, cut: a whole number above it is above the amount."""
-    return int(amount.scaleb(MONEY_DIGITS).to_integral_value(rounding=ROUND_FLOOR))
-
-
 def _edited(facts: Facts, settings: Settings) -> str:
     """Closed deals whose amount, close date or owner somebody else than crmkit changed afterwards.
 
@@ -127,20 +127,21 @@ def _edited(facts: Facts, settings: Settings) -> str:
         WITH closed AS (
             SELECT connection, id, ref, closed_us FROM {live_at(facts, settings)} WHERE status <> '{OPEN}'
         ),
-        closings AS (
-            SELECT connection, id, max(at_us) AS seen_us FROM changes
-            WHERE field = 'status' AND at_us <= $at GROUP BY connection, id
-        ),
         edits AS (
-            SELECT connection, id, max(at_us) AS edited_us FROM changes
-            WHERE field IN ('amount', 'close_day', 'owner_id') AND NOT own AND at_us <= $at
-            GROUP BY connection, id
+            SELECT c.connection, c.id, d.ref, max(c.at_us) AS edited_us
+            FROM changes c JOIN closed d ON c.connection = d.connection AND c.id = d.id
+            WHERE c.field IN ('amount', 'close_day', 'owner_id') AND NOT c.own AND c.at_us <= $at
+                AND c.at_us > d.closed_us + {_CLOSING}
+            GROUP BY c.connection, c.id, d.ref
+        ),
+        closings AS (
+            SELECT c.connection, c.id, max(c.at_us) AS seen_us
+            FROM changes c SEMI JOIN edits e ON c.connection = e.connection AND c.id = e.id
+            WHERE c.field = 'status' AND c.at_us <= $at GROUP BY c.connection, c.id
         )
-        SELECT d.ref FROM closed d
-        JOIN edits e ON d.connection = e.connection AND d.id = e.id
-        LEFT JOIN closings q ON d.connection = q.connection AND d.id = q.id
-        WHERE e.edited_us > d.closed_us + {_CLOSING}
-            AND (q.seen_us IS NULL OR e.edited_us > q.seen_us + {_CLOSING})
+        SELECT e.ref FROM edits e
+        LEFT JOIN closings q ON e.connection = q.connection AND e.id = q.id
+        WHERE q.seen_us IS NULL OR e.edited_us > q.seen_us + {_CLOSING}
     """
     return facts.keep(f"edited {settings.as_of.isoformat()}", query, at=instant(settings.as_of))
 
