@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from crmkit import workspace as workspaces
-from crmkit.commands.demo_sync import keep_in_step
+from crmkit.commands.demo_sync import INDEX_LAG_SECONDS, keep_in_step
 from crmkit.commands.material import open_facts
 from crmkit.commands.pull import pull_exit_code, show_pull
 from crmkit.commands.report import render, save
@@ -91,6 +91,8 @@ def _tell(run: Run, box: Sandbox, out: Path, seed: int) -> None:
         touched = work([app.world for app in box.apps.values()], box.clock, days=_WEEK.days, seed=seed)
         terminal.say(f"   A week passes: people move, win, lose, put off and reprice {touched} deals.")
         session.clock = SystemClock()
+        # The search indexes trail behind: what was edited last would be read only the next time.
+        box.clock.advance(INDEX_LAG_SECONDS)
         terminal.say("   Pulling again reads only what changed, and remembers what was there before:")
         _pull(run, session, state)
 
