@@ -111,6 +111,16 @@ class Scope:
     owners: frozenset[str] = frozenset()
     teams: frozenset[str] = frozenset()
 
+    @property
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """What passes, in order, by what it is."""
+        return {
+            "connections": tuple(sorted(self.connections)),
+            "pipelines": tuple(sorted(self.pipelines)),
+            "owners": tuple(sorted(self.owners)),
+            "teams": tuple(sorted(self.teams)),
+        }
+
     def reads(self, row: PipelineRow) -> bool:
         """Whether the row's connection is looked at."""
         return not self.connections or row.ref.connection in self.connections

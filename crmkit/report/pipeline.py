@@ -13,7 +13,7 @@ from crmkit.report.metrics.forecast import forecast
 from crmkit.report.metrics.funnel import funnel
 from crmkit.report.metrics.hygiene import hygiene
 from crmkit.report.metrics.movement import movement
-from crmkit.report.metrics.pairs import review_start
+from crmkit.report.metrics.periods import current_period, review_start, trailing_window
 from crmkit.report.metrics.renewals import renewals
 from crmkit.report.metrics.slip import slips
 from crmkit.report.metrics.stuck import stuck
@@ -33,12 +33,12 @@ def pipeline_report(facts: Facts, settings: Settings) -> PipelineReport:
     periods = open_deals.value_periods(facts, settings)
     months, quarters = open_deals.by_close(facts, settings)
     lingering = ageing.overdue_or_stale(facts, settings)
+    span = current_period(settings)
     trailing, period = (
         results.results(facts, settings, window, overdue_or_stale=lingering)
-        for window in (results.trailing_window(settings), results.report_period(settings))
+        for window in (trailing_window(settings), (span.start, span.end))
     )
     converted = conversion(facts, settings)
-    scope = settings.scope
     return PipelineReport(
         as_of=settings.as_of,
         as_of_date=settings.as_of_date,
@@ -49,12 +49,7 @@ def pipeline_report(facts: Facts, settings: Settings) -> PipelineReport:
         fiscal_start_month=settings.fiscal_start_month,
         stale_days=settings.stale_days,
         stale_warning_days=settings.stale_warning_days,
-        scope={
-            "connections": tuple(sorted(scope.connections)),
-            "pipelines": tuple(sorted(scope.pipelines)),
-            "owners": tuple(sorted(scope.owners)),
-            "teams": tuple(sorted(scope.teams)),
-        },
+        scope=settings.scope.words,
         record_order=settings.record_order,
         records=sum(counted.values()),
         deals=open_deals.deal_count(facts, settings),

@@ -7,11 +7,12 @@ from typing import Literal
 
 from crmkit.report.facts.engine import Facts
 from crmkit.report.figures import Figure
-from crmkit.report.inputs import Scope, Settings
+from crmkit.report.inputs import Settings
 from crmkit.report.metrics.flow_figures import HistoryStart, Waterfalls
 from crmkit.report.metrics.movement import movement
 from crmkit.report.metrics.movement_figures import Movement
-from crmkit.report.metrics.pairs import DETAILED, current_period, history_starts, review_start
+from crmkit.report.metrics.pairs import DETAILED, history_starts
+from crmkit.report.metrics.periods import current_period, review_start
 from crmkit.report.metrics.slip import slip
 from crmkit.report.metrics.slip_figures import Slip
 from crmkit.report.metrics.waterfall import waterfalls
@@ -70,7 +71,7 @@ def weekly_review(facts: Facts, settings: Settings, *, detailed: int = DETAILED)
         time_zone=settings.time_zone,
         report_currency=settings.report_currency,
         amount_basis=settings.amount_basis.value,
-        scope=_scope(settings.scope),
+        scope=settings.scope.words,
         period_key=period.key,
         period_start=period.start,
         period_end=period.end,
@@ -80,12 +81,3 @@ def weekly_review(facts: Facts, settings: Settings, *, detailed: int = DETAILED)
         slip=slip(facts, settings, period, detailed=detailed),
         history_starts=history_starts(facts, settings, since),
     )
-
-
-def _scope(scope: Scope) -> dict[str, tuple[str, ...]]:
-    return {
-        "connections": tuple(sorted(scope.connections)),
-        "pipelines": tuple(sorted(scope.pipelines)),
-        "owners": tuple(sorted(scope.owners)),
-        "teams": tuple(sorted(scope.teams)),
-    }

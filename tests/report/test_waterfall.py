@@ -19,7 +19,7 @@ from crmkit.report.facts.deals import live_at
 from crmkit.report.inputs import Scope
 from crmkit.report.metrics import flow_lines
 from crmkit.report.metrics.flow_figures import BUCKETS, ENTRIES, EXITS, VALUE_CHANGES, Waterfall
-from crmkit.report.metrics.pairs import review_start
+from crmkit.report.metrics.periods import review_start
 from crmkit.report.metrics.waterfall import UnbalancedWaterfall, waterfall, waterfalls
 from crmkit.report.rates import rates_from_mapping
 from tests.report.fact_rows import Book, Change, facts_of

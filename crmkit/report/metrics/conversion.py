@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from crmkit.report.metrics.conversion_figures import (
     LineConversion,
     StageConversion,
 )
+from crmkit.report.metrics.periods import trailing_window
 from crmkit.report.metrics.spread import spreads
 from crmkit.report.metrics.stays import COMMON, WON_LEVEL, beginnings, lines, rungs, stays
 from crmkit.report.ratios import Average, share
@@ -46,7 +47,7 @@ def conversion(facts: Facts, settings: Settings) -> Conversion:
 
     The period is that of the settings, else the trailing window.
     """
-    period = conversion_period(settings)
+    period = settings.period or trailing_window(settings)
     native = _found(facts, settings, period, common=False)
     shared = _found(facts, settings, period, common=True)
     gone = _deleted(facts, settings, period)
@@ -78,14 +79,6 @@ def conversion(facts: Facts, settings: Settings) -> Conversion:
         by_pipeline=by_pipeline,
         common=common,
     )
-
-
-def conversion_period(settings: Settings) -> tuple[date, date]:
-    """The period of the settings, else the trailing days that end with the day of `as_of`."""
-    if settings.period is not None:
-        return settings.period
-    end = settings.as_of_date + timedelta(days=1)
-    return end - timedelta(days=settings.trailing_days), end
 
 
 def _found(facts: Facts, settings: Settings, period: tuple[date, date], *, common: bool) -> _Found:

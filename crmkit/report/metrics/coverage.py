@@ -22,7 +22,7 @@ from crmkit.report.metrics.coverage_figures import (
     PeriodCoverage,
     TeamCoverage,
 )
-from crmkit.report.metrics.pairs import current_period
+from crmkit.report.metrics.periods import current_period
 from crmkit.report.metrics.quotas import owner_quota, team_quota, whole_quota
 from crmkit.report.money import ZERO, add, multiply, subtract, total_of
 from crmkit.report.ratios import Ratio, divide, share

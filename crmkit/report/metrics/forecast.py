@@ -25,7 +25,8 @@ from crmkit.report.metrics.forecast_figures import (
 from crmkit.report.metrics.forecast_history import history
 from crmkit.report.metrics.forecast_sums import Parts, Sums
 from crmkit.report.metrics.open_deals import deal_lines
-from crmkit.report.metrics.pairs import REFS, current_period
+from crmkit.report.metrics.pairs import REFS
+from crmkit.report.metrics.periods import current_period
 from crmkit.report.metrics.quotas import owner_quota, team_quota, whole_quota
 from crmkit.report.metrics.sums import OPEN_SUMS
 from crmkit.report.money import total_of

@@ -14,7 +14,8 @@ from crmkit.report.facts.snapshot import LIVE
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.dates import date_moves, pushes
 from crmkit.report.metrics.movement_figures import DateMove, DateMoves, Movement
-from crmkit.report.metrics.pairs import DETAILED, REFS, Between, between, current_period, review_start
+from crmkit.report.metrics.pairs import DETAILED, REFS, Between, between
+from crmkit.report.metrics.periods import current_period, review_start
 from crmkit.report.metrics.stage_moves import gross_moves, kinds, native_moves, net_moves
 
 __all__ = ["date_moves", "movement", "pushes"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from crmkit.report.calendar import Span, quarter_of
 from crmkit.report.facts import scale
 from crmkit.report.facts.deals import OPEN
 from crmkit.report.facts.engine import Facts
@@ -16,6 +15,7 @@ from crmkit.report.facts.scale import RATE_DIGITS, WHOLE, day_number, instant
 from crmkit.report.facts.snapshot import LIVE
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.flow_figures import DealState, FlowDeal, HistoryStart
+from crmkit.report.metrics.periods import local_date
 from crmkit.report.metrics.touched import touched, touched_at
 
 REFS = 20_000
@@ -207,27 +207,3 @@ def _moments(instants: Iterable[int | None]) -> Iterator[datetime]:
         at = scale.moment(value)
         if at is not None:
             yield at
-
-
-def review_start(settings: Settings) -> datetime:
-    """Since when changes are told: what the settings say, else seven local days before `as_of`."""
-    if settings.since is not None:
-        return settings.since
-    local = settings.as_of.astimezone(settings.zone)
-    # Local arithmetic: a week with a change of the clocks is still from Monday to Monday.
-    return (local - timedelta(days=7)).astimezone(UTC)
-
-
-def current_period(settings: Settings) -> Span:
-    """The period that the settings name, else the fiscal quarter of `as_of`."""
-    if settings.period is None:
-        return quarter_of(settings.as_of_date, settings.fiscal_start_month)
-    start, end = settings.period
-    quarter = quarter_of(start, settings.fiscal_start_month)
-    key = quarter.key if (quarter.start, quarter.end) == (start, end) else f"{start}/{end}"
-    return Span(start, end, key)
-
-
-def local_date(moment: datetime, settings: Settings) -> date:
-    """The local day of an instant in the report's zone."""
-    return moment.astimezone(settings.zone).date()

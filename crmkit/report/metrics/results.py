@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from crmkit.model import LostKind
-from crmkit.report.calendar import quarter_of
 from crmkit.report.facts import scale
 from crmkit.report.facts.deals import LOST, OPEN, WON, live_at
 from crmkit.report.facts.engine import Facts
 from crmkit.report.figures import Closed, LostPart, PeriodResults, Velocity, WinRates
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.open_deals import open_table
+from crmkit.report.metrics.periods import trailing_window
 from crmkit.report.metrics.sums import average, median
 from crmkit.report.money import add, multiply, subtract
 from crmkit.report.ratios import Average, divide, share
 
 DUPLICATE = LostKind.DUPLICATE.value
 _NARROW = LostKind.LOST.value
-
-
-def trailing_window(settings: Settings) -> tuple[date, date]:
-    """The local days of the trailing window, which ends with the day of the report."""
-    tomorrow = settings.as_of_date + timedelta(days=1)
-    return tomorrow - timedelta(days=settings.trailing_days), tomorrow
-
-
-def report_period(settings: Settings) -> tuple[date, date]:
-    """The report's period: that of the settings, else the current fiscal quarter."""
-    if settings.period is not None:
-        return settings.period
-    quarter = quarter_of(settings.as_of_date, settings.fiscal_start_month)
-    return quarter.start, quarter.end
 
 
 def results(

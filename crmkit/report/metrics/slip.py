@@ -15,17 +15,8 @@ from crmkit.report.facts.engine import Facts, Value
 from crmkit.report.facts.scale import SHARE_DIGITS, day_number, instant, whole
 from crmkit.report.facts.snapshot import LIVE
 from crmkit.report.inputs import Settings
-from crmkit.report.metrics.pairs import (
-    DETAILED,
-    REFS,
-    Between,
-    States,
-    between,
-    current_period,
-    history_starts,
-    local_date,
-    states,
-)
+from crmkit.report.metrics.pairs import DETAILED, REFS, Between, States, between, history_starts, states
+from crmkit.report.metrics.periods import current_period, local_date
 from crmkit.report.metrics.slip_figures import OUTCOMES, Slip, SlipOutcome, SlipPart, Slips
 from crmkit.report.money import ZERO, total_of
 from crmkit.report.ratios import Ratio, share

@@ -11,7 +11,7 @@ from crmkit.report.facts.scale import instant
 from crmkit.report.figures import Figure
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics import open_deals, results
-from crmkit.report.metrics.pairs import review_start
+from crmkit.report.metrics.periods import current_period, review_start, trailing_window
 from crmkit.report.money import Number, subtract
 
 
@@ -44,7 +44,8 @@ def summary(facts: Facts, settings: Settings) -> Summary:
     since = review_start(settings)
     late = facts.row("SELECT count(*) AS n FROM pulls WHERE first_us > $at", at=instant(since))["n"]
     known = late == 0 and bool(facts.rows("SELECT connection FROM pulls ORDER BY connection NULLS LAST"))
-    period = results.report_period(settings)
+    span = current_period(settings)
+    period = span.start, span.end
     now = _figures(facts, replace(settings, period=period))
     then = _figures(facts, replace(settings, as_of=since, period=period)) if known else {}
     made = {name: _moved(value, then.get(name)) for name, value in now.items()}
@@ -54,7 +55,7 @@ def summary(facts: Facts, settings: Settings) -> Summary:
 def _figures(facts: Facts, settings: Settings) -> dict[str, Decimal | None]:
     opened = open_deals.summary(facts, settings)
     assert settings.period is not None
-    trailing = results.results(facts, settings, results.trailing_window(settings), overdue_or_stale=0)
+    trailing = results.results(facts, settings, trailing_window(settings), overdue_or_stale=0)
     return {
         "open_amount": opened.amount,
         "weighted_amount": opened.weighted_amount,

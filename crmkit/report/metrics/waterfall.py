@@ -27,15 +27,8 @@ from crmkit.report.metrics.flow_figures import (
 )
 from crmkit.report.metrics.flow_lines import BARS, flow_lines
 from crmkit.report.metrics.flow_lists import MOVED, Listed, level_refs, moved_lists
-from crmkit.report.metrics.pairs import (
-    DETAILED,
-    REFS,
-    between,
-    current_period,
-    history_starts,
-    local_date,
-    review_start,
-)
+from crmkit.report.metrics.pairs import DETAILED, REFS, between, history_starts
+from crmkit.report.metrics.periods import current_period, local_date, review_start
 from crmkit.report.money import ZERO, add, subtract
 from crmkit.report.ratios import share
 

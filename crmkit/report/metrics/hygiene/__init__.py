@@ -17,7 +17,7 @@ from crmkit.report.metrics.hygiene.look_alikes import left_out, likeness, pairs
 from crmkit.report.metrics.hygiene.rules import RULES, Rule, Severity
 from crmkit.report.metrics.open_deals import open_table
 from crmkit.report.metrics.pairs import DETAILED, REFS
-from crmkit.report.metrics.results import report_period
+from crmkit.report.metrics.periods import current_period
 from crmkit.report.money import total_of
 from crmkit.report.ratios import Ratio, share
 
@@ -99,13 +99,13 @@ def hygiene(facts: Facts, settings: Settings) -> Hygiene:
 
 
 def _thresholds(settings: Settings) -> dict[str, Value]:
-    first, end = report_period(settings)
+    period = current_period(settings)
     orders = {stage.id: stage.order for stage in settings.stages}
     return {
         "at": scale.instant(settings.as_of),
         "today": scale.day_number(settings.as_of_date),
-        "p0": scale.day_number(first),
-        "p1": scale.day_number(end),
+        "p0": scale.day_number(period.start),
+        "p1": scale.day_number(period.end),
         "amount_from": orders.get(settings.amount_required_stage or ""),
         "push_limit": settings.push_limit,
         "far_days": settings.far_days,
