@@ -11,7 +11,8 @@ import pytest
 from crmkit.model import Outcome, Ref
 from crmkit.report.facts.scale import instant
 from crmkit.report.inputs import Scope
-from crmkit.report.metrics.stuck import idle, stuck
+from crmkit.report.metrics.idle import idle
+from crmkit.report.metrics.stuck import stuck
 from crmkit.report.metrics.stuck_figures import StuckDeals
 from tests.report.fact_rows import Book, Change, Step, facts_of
 from tests.report.rows import USD, day, ref, row, settings

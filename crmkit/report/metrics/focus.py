@@ -27,10 +27,10 @@ from crmkit.report.facts.visits import visits_at
 from crmkit.report.figures import DealLine, Figure
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.dates import pushes
+from crmkit.report.metrics.idle import idle
 from crmkit.report.metrics.lines import LINE_COLUMNS, line_fields
 from crmkit.report.metrics.open_deals import open_table
 from crmkit.report.metrics.signs import NO_WORK
-from crmkit.report.metrics.stuck import idle
 from crmkit.report.money import Number
 
 WEIGHTS = {

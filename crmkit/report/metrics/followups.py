@@ -11,11 +11,11 @@ from crmkit.report.facts.zone import start_of
 from crmkit.report.figures import DealLine, Figure
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.hygiene.checked import next_readable, silent
+from crmkit.report.metrics.idle import idle
 from crmkit.report.metrics.lines import LINE_COLUMNS, line_fields
 from crmkit.report.metrics.open_deals import open_table
 from crmkit.report.metrics.pairs import REFS
 from crmkit.report.metrics.signs import signs
-from crmkit.report.metrics.stuck import idle
 from crmkit.report.money import Number
 
 

@@ -12,8 +12,8 @@ from crmkit.report.facts.engine import Facts
 from crmkit.report.inputs import Settings
 from crmkit.report.listed import LISTED, ListedDeal
 from crmkit.report.metrics.hygiene import findings
+from crmkit.report.metrics.idle import idle
 from crmkit.report.metrics.movement import pushes
-from crmkit.report.metrics.stuck import idle
 
 
 def listed_deals(

@@ -12,10 +12,10 @@ from crmkit.report.facts.snapshot import LIVE
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.dates import pushes
 from crmkit.report.metrics.hygiene.look_alikes import pairs
+from crmkit.report.metrics.idle import idle
 from crmkit.report.metrics.open_deals import open_table
 from crmkit.report.metrics.periods import trailing_window
 from crmkit.report.metrics.signs import signs
-from crmkit.report.metrics.stuck import idle
 from crmkit.report.metrics.sums import percentile
 from crmkit.report.money import multiply
 
