@@ -21,8 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from crmkit.report.render.html import pipeline_html
 from tests.report.browser.chromium import Browser, chromium
-from tests.report.listing import listed_deals
-from tests.report.report_of import report_from
+from tests.report.report_of import page_of
 from tests.report.sample import rates, sample, settings
 
 TIMES = 5
@@ -50,8 +49,7 @@ def page(count: int) -> str:
     """The page of so many made-up records."""
     rows, links = sample(count)
     config = settings()
-    report = report_from(rows, links, rates(), config)
-    deals, left_out = listed_deals(rows, links, rates(), config)
+    report, deals, left_out = page_of(rows, links, rates(), config)
     started = time.perf_counter()
     document = pipeline_html(report, deals, left_out)
     print(f"deals in the page {len(deals):,}; drawn in {time.perf_counter() - started:.1f} s")

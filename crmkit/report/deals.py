@@ -1,50 +1,18 @@
-"""From rows to logical deals: linked rows counted once, and each valued in the report currency."""
+"""Deal rows valued in the report currency."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from crmkit.model import Outcome, ValuePeriod
-from crmkit.report.inputs import AmountBasis, Links, PipelineRow, Settings
+from crmkit.report.inputs import AmountBasis, PipelineRow, Settings
 from crmkit.report.money import ZERO, is_sane, multiply
 from crmkit.report.rates import Rates
 
 _MONTHS_A_YEAR = Decimal(12)
-
-
-def logical_rows(rows: Iterable[PipelineRow], links: Links, settings: Settings) -> Iterator[PipelineRow]:
-    """Pass each deal on once: unlinked rows at once, linked ones at the end as one row each.
-
-    The values of a linked deal are those of the connection of record, else of the member
-    modified last (metrics.md 2.8); its creation is the earliest of its members' (section 4),
-    because a synced copy is created later than the deal. Keeps one row per linked deal.
-    """
-    rank = {connection: place for place, connection in enumerate(settings.record_order)}
-    best: dict[str, PipelineRow] = {}
-    created: dict[str, datetime] = {}
-    for row in rows:
-        deal = links.get(row.ref)
-        if deal is None:
-            yield row
-            continue
-        if row.created_at is not None and (deal not in created or row.created_at < created[deal]):
-            created[deal] = row.created_at
-        known = best.get(deal)
-        if known is None or _weight(row, rank) < _weight(known, rank):
-            best[deal] = row
-    for deal in sorted(best):
-        row = best[deal]
-        first = created.get(deal)
-        yield row if row.created_at == first else replace(row, created_at=first)
-
-
-def _weight(row: PipelineRow, rank: Mapping[str, int]) -> tuple[int, float, str]:
-    changed = row.modified_at.timestamp() if row.modified_at else float("-inf")
-    return rank.get(row.ref.connection, len(rank)), -changed, str(row.ref)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ from crmkit.report.inputs import PipelineRow
 from crmkit.report.listed import ListedDeal
 from crmkit.report.render.html import pipeline_html
 from crmkit.report.whole import PipelineReport
-from tests.report.listing import listed_deals
-from tests.report.report_of import report_from
+from tests.report.report_of import page_of
 from tests.report.rows import STAGES, USD, day, row, settings
 from tests.report.sample import rates, sample
 from tests.report.sample import settings as sample_settings
@@ -70,8 +69,7 @@ def hostile_report() -> tuple[PipelineReport, tuple[ListedDeal, ...]]:
     )
     rows = [one for number, text in enumerate(HOSTILE) for one in hostile_rows(text, number)]
     rows += [row(str(9_000 + place), text) for place, text in enumerate(HOSTILE)]
-    report = report_from(rows, {}, USD, config)
-    return report, listed_deals(rows, {}, USD, config)[0]
+    return page_of(rows, {}, USD, config)[:2]
 
 
 @lru_cache(maxsize=1)
@@ -86,11 +84,7 @@ def sample_report(count: int = 300) -> tuple[PipelineReport, tuple[ListedDeal, .
     made, links = sample(count)
     # The sample's copies in a second CRM change the name of the owner, and keep the id.
     rows = [replace(one, owner_id=(one.owner_name or "").split()[0].lower()) for one in made]
-    config = sample_settings()
-    return (
-        report_from(rows, links, rates(), config),
-        *listed_deals(rows, links, rates(), config),
-    )
+    return page_of(rows, links, rates(), sample_settings())
 
 
 @lru_cache(maxsize=4)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from crmkit.model import Ref
+from crmkit.report.facts.engine import Facts
 from crmkit.report.inputs import Links, PipelineRow, Settings
+from crmkit.report.listed import ListedDeal
+from crmkit.report.metrics.listed import listed_deals
 from crmkit.report.pipeline import pipeline_report
 from crmkit.report.rates import Rates
 from crmkit.report.whole import PipelineReport
@@ -16,10 +20,24 @@ from tests.report.rows import USD, settings
 
 def report_from(rows: Iterable[PipelineRow], links: Links, rates: Rates, chosen: Settings) -> PipelineReport:
     """The report of rows; what a row says about changes by people becomes its history."""
+    with _facts(rows, links, rates, chosen) as facts:
+        return pipeline_report(facts, chosen)
+
+
+def page_of(
+    rows: Iterable[PipelineRow], links: Links, rates: Rates, chosen: Settings
+) -> tuple[PipelineReport, tuple[ListedDeal, ...], int]:
+    """What a page shows: the report of rows, its deals, and how many are left out."""
+    with _facts(rows, links, rates, chosen) as facts:
+        return pipeline_report(facts, chosen), *listed_deals(facts, chosen)
+
+
+def _facts(
+    rows: Iterable[PipelineRow], links: Links, rates: Rates, chosen: Settings
+) -> AbstractContextManager[Facts]:
     known = list(rows)
     changes = [change for row in known for change in _changes(row)]
-    with facts_of(Book(known, links, changes=changes), rates, chosen) as facts:
-        return pipeline_report(facts, chosen)
+    return facts_of(Book(known, links, changes=changes), rates, chosen)
 
 
 def report_of(

@@ -21,9 +21,8 @@ from crmkit.report.render.page.scale import ticks
 from crmkit.report.render.texts import ENGLISH, LANGUAGES, texts_of
 from crmkit.report.render.visible import visible
 from crmkit.report.whole import PipelineReport
-from tests.report.listing import listed_deals
 from tests.report.pages import HOSTILE, hostile_page, hostile_report, sample_page
-from tests.report.report_of import report_from
+from tests.report.report_of import page_of, report_from
 from tests.report.rows import USD, row, settings
 from tests.report.test_render import EXPECTED_ATTRIBUTES, EXPECTED_ELEMENTS, Page
 
@@ -139,7 +138,7 @@ def test_empty_report_is_a_page_too():
 
 def small() -> tuple[PipelineReport, tuple[ListedDeal, ...], int]:
     rows = [row(str(number), amount=str(90 - number)) for number in range(5)]
-    return report_from(rows, {}, USD, settings()), *listed_deals(rows, {}, USD, settings())
+    return page_of(rows, {}, USD, settings())
 
 
 def test_named_list_of_refs_is_carried_once_and_the_same_report_gives_the_same_page():

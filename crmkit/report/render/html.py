@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -16,7 +14,7 @@ from crmkit.report.render.charts import plain as charts
 from crmkit.report.render.difference_tables import difference_tables, pair_tables
 from crmkit.report.render.flow_tables import ref_lists
 from crmkit.report.render.page.document import pipeline_page
-from crmkit.report.render.templating import environment
+from crmkit.report.render.templating import environment, source_hash
 from crmkit.report.render.texts import ENGLISH, Texts
 from crmkit.report.render.tiles import difference_tiles
 from crmkit.report.whole import PipelineReport
@@ -111,13 +109,12 @@ def _agreement(pair: PairDifferences, texts: Texts) -> charts.Chart:
 def render_page(template: str, texts: Texts, limit: int, values: Mapping[str, object]) -> str:
     jinja = environment()
     style = jinja.get_template("style.css").render()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return jinja.get_template(template).render(
         t=texts,
         limit=limit,
         # The page's own style sheet is Markup: it is a file of this package, without any data in it.
         style=Markup(style),  # noqa: S704
-        style_hash=digest,
+        style_hash=source_hash(style),
         shown=lambda cell: shown(cell, texts),
         low=lambda cell: isinstance(cell, (Money, Share, Days)) and cell.low_sample,
         url=lambda cell: safe_url(cell.url) if isinstance(cell, Link) else None,
