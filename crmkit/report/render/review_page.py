@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Iterable
 from zoneinfo import ZoneInfo
 
@@ -17,7 +15,7 @@ from crmkit.report.render.page.embedded import Json, columns, embedded
 from crmkit.report.render.page.flow import waterfall_picture
 from crmkit.report.render.page.section import Section
 from crmkit.report.render.review_tables import review_notes, review_tables
-from crmkit.report.render.templating import environment
+from crmkit.report.render.templating import environment, source_hash
 from crmkit.report.render.visible import visible
 from crmkit.report.review import WeeklyReview
 
@@ -67,9 +65,9 @@ def review_html(review: WeeklyReview, language: str = "en", *, limit: int = ROW_
         limit=limit,
         # The style sheet and the script are Markup: they are files of this package without any data in them.
         style=Markup(style),  # noqa: S704
-        style_hash=_digest(style),
+        style_hash=source_hash(style),
         script=Markup(script),  # noqa: S704
-        script_hash=_digest(script),
+        script_hash=source_hash(script),
         # `embedded` leaves nothing that markup could start or end with.
         listed=Markup(embedded(_nothing_listed(formats, review))),  # noqa: S704
         # `drawing` writes every element of a chart itself.
@@ -119,7 +117,3 @@ def _nothing_listed(formats: Formats, review: WeeklyReview) -> dict[str, Json]:
 def _drawings(picture: Picture) -> tuple[Markup, Markup]:
     wide, narrow = (drawing.page_svg(picture, width) for width in (_HALF, _NARROW))
     return Markup(wide), Markup(narrow)  # noqa: S704
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crmkit.report.metrics.flow_figures import Bucket, Waterfall
-from crmkit.report.metrics.movement_figures import DateMoves, StepKind, StepTotal
+from crmkit.report.metrics.movement_figures import StepKind, StepTotal
 from crmkit.report.metrics.slip_figures import OUTCOMES
 from crmkit.report.render.cells import Cell, Link, Table, grouped, money
 from crmkit.report.render.flow_tables import shown_buckets
+from crmkit.report.render.tables.flow import date_moves
 from crmkit.report.render.tables.making import Making
 from crmkit.report.render.texts import Texts
 from crmkit.report.review import WeeklyReview
@@ -54,8 +55,8 @@ def review_tables(review: WeeklyReview, texts: Texts) -> list[Table]:
         for name, title in PERIOD.items()
     ]
     found += [
-        _dates(making, "review_pushed", review.movement.pushed),
-        _dates(making, "review_pulled", review.movement.pulled),
+        date_moves(making, "review_pushed", review.movement.pushed),
+        date_moves(making, "review_pulled", review.movement.pulled),
     ]
     found += [
         _deals(making, f"review_{kind}", texts[f"moved_{kind}"], review.movement.by_kind[kind])
@@ -139,32 +140,6 @@ def _deals(making: Making, name: str, title: str, found: Bucket | StepTotal) -> 
     return Table(
         name, title, columns, rows, _total(making, columns_before=7, value=making.money(value), after=2)
     )
-
-
-def _dates(making: Making, name: str, found: DateMoves) -> Table:
-    rows = tuple(
-        (
-            Link(deal.name, deal.url),
-            deal.connection,
-            deal.owner,
-            making.stage(deal.stage),
-            making.texts[deal.status],
-            deal.old_date,
-            deal.new_date,
-            deal.days,
-            deal.push_count,
-            making.money(deal.amount),
-            deal.ref,
-        )
-        for deal in found.deals
-    )
-    columns = (
-        *making.words("deal", "connection", "owner", "stage", "outcome_now", "old_close", "new_close"),
-        *making.numbers("days", "pushes", "amount"),
-        *making.words("ref"),
-    )
-    total = _total(making, columns_before=9, value=making.money(found.amount), after=1)
-    return Table(name, making.texts[name], columns, rows, total)
 
 
 def _total(making: Making, *, columns_before: int, value: Cell, after: int) -> tuple[Cell, ...]:

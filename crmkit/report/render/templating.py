@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from functools import lru_cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,3 +23,8 @@ def environment() -> Environment:
     )
     found.filters["visible"] = visible
     return found
+
+
+def source_hash(text: str) -> str:
+    """What a content security policy calls a style or script by: base64 of its SHA-256."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -21,7 +19,7 @@ from crmkit.report.render.page.section import Page, Section
 from crmkit.report.render.page.sections import GROUPS, pictures, sections
 from crmkit.report.render.page.summary import headlines
 from crmkit.report.render.pipeline_tables import pipeline_tables
-from crmkit.report.render.templating import environment
+from crmkit.report.render.templating import environment, source_hash
 from crmkit.report.render.visible import visible
 from crmkit.report.whole import PipelineReport
 
@@ -65,9 +63,9 @@ def pipeline_page(
         linked=page.linked,
         limit=limit,
         style=Markup(style),  # noqa: S704
-        style_hash=_digest(style),
+        style_hash=source_hash(style),
         script=Markup(script),  # noqa: S704
-        script_hash=_digest(script),
+        script_hash=source_hash(script),
         # `embedded` leaves nothing that markup could start or end with.
         listed=Markup(embedded(_listed(page, deals, left_out, refs))),  # noqa: S704
         charts={one.id: _drawings(one) for section in found for one in section.pictures},
@@ -151,7 +149,3 @@ def _row_count(table: Table, place: int) -> int | None:
         if column.key == "deals" and isinstance(cell, int):
             return cell
     return None
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

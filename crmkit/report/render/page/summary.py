@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 from crmkit.report.metrics.summary import Moved
 from crmkit.report.render import fragments
@@ -33,7 +32,7 @@ def _changed(
         return headline
     size = page.formats.percent(abs(change)) if share else page.formats.compact(abs(change))
     sign = "+" if change > 0 else "−" if change < 0 else "±"
-    day = page.formats.day(page.report.summary.since.astimezone(ZoneInfo(page.report.time_zone)).date())
+    day = page.formats.day(page.report.since_date)
     trend = "" if change == 0 else "up" if (change > 0) is welcome else "down"
     return replace(headline, change=f"{sign}{size} {page.texts['since_day'].format(day=day)}", trend=trend)
 

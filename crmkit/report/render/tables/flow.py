@@ -76,15 +76,18 @@ def movement_tables(making: Making, found: Movement) -> list[Table]:
         for move in found.net
     )
     columns = (*making.words("old_stage", "new_stage"), *making.numbers("deals", "amount"))
-    return [_pushed_deals(making, found.pushed), making.table("stage_moves", columns, stages)]
+    return [date_moves(making, "pushed_deals", found.pushed), making.table("stage_moves", columns, stages)]
 
 
-def _pushed_deals(making: Making, found: DateMoves) -> Table:
+def date_moves(making: Making, name: str, found: DateMoves) -> Table:
+    """Deals whose expected close was moved, with the old and the new day."""
     rows = tuple(
         (
             Link(deal.name, deal.url),
             deal.connection,
             deal.owner,
+            making.stage(deal.stage),
+            making.texts[deal.status],
             deal.old_date,
             deal.new_date,
             deal.days,
@@ -95,8 +98,9 @@ def _pushed_deals(making: Making, found: DateMoves) -> Table:
         for deal in found.deals
     )
     columns = (
-        *making.words("deal", "connection", "owner", "old_close", "new_close"),
+        *making.words("deal", "connection", "owner", "stage", "outcome_now", "old_close", "new_close"),
         *making.numbers("days", "pushes", "amount"),
         *making.words("ref"),
     )
-    return making.table("pushed_deals", columns, rows)
+    total = (making.texts["all"], *[None] * 8, making.money(found.amount), None)
+    return Table(name, making.texts[name], columns, rows, total)
