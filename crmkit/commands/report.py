@@ -33,6 +33,7 @@ from crmkit.report.render.page.document import chart_files
 from crmkit.report.render.parameters import parameters_table
 from crmkit.report.render.pipeline_tables import pipeline_tables
 from crmkit.report.render.table import terminal_tables
+from crmkit.report.render.terminal_report import terminal_report
 from crmkit.report.render.texts import LANGUAGES, texts_of
 from crmkit.report.whole import PipelineReport
 from crmkit.session import Session
@@ -130,14 +131,12 @@ def _tell(run: Run, session: Session, figures: PipelineReport, language: str, ou
         raise UsageError(
             "nobody is to be told", hint='Name somebody: [report.notify] targets = ["team-slack"].'
         )
-    moved = figures.summary
-    ids = ("open_amount", "weighted_amount", "won_amount", "win_rate", "overdue_amount")
     message = announcement(
         figures,
         texts_of(language),
         place=settings.link or (str(out) if out else None),
-        changes={name: getattr(moved, name).change for name in ids},
-        since=moved.since.date(),
+        changes=figures.summary.changes,
+        since=figures.since_date,
     )
     failures = notify(session, settings.targets, message)
     for failure in failures:
@@ -236,6 +235,18 @@ def write_report(run: Run, form: str, out: Path | None, made: Made) -> None:
     elif form in FILES:
         folder = out or Path(f"pipeline-report-{form}")
         _write_files(run, folder, made.tables() if form == "parquet" else made.charts())
+    elif form == "table" and out is None:
+        texts = texts_of(made.language)
+        run.terminal.out.print(
+            terminal_report(
+                made.figures,
+                pipeline_tables(made.figures, texts),
+                texts,
+                changes=made.figures.summary.changes,
+                since=made.figures.since_date,
+                everything=run.terminal.verbose,
+            )
+        )
     else:
         write(run, title, form, out, made.figures, pipeline_tables(made.figures))
 

@@ -7,7 +7,7 @@ from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
 
 from pydantic import BaseModel, ConfigDict
 
-from crmkit.report.money import Number, add, multiply, subtract, total_of
+from crmkit.report.money import Number, add, multiply, subtract
 
 _DIVISION = Context(prec=28, rounding=ROUND_HALF_UP)
 
@@ -62,11 +62,6 @@ def share(
         sample=sample,
         low_sample=sample < min_sample,
     )
-
-
-def mean(values: Sequence[Decimal], *, min_sample: int) -> Average:
-    """The mean, with the size of its sample."""
-    return _average(divide(total_of(values), Decimal(len(values))), values, min_sample)
 
 
 def median(values: Sequence[Decimal], *, min_sample: int) -> Average:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from crmkit.report.figures import (
     Ageing,
@@ -89,3 +90,8 @@ class PipelineReport(Figure):
     follow_ups: FollowUps
     focus: Focus
     renewals: Renewals
+
+    @property
+    def since_date(self) -> date:
+        """The local day of `since`."""
+        return self.since.astimezone(ZoneInfo(self.time_zone)).date()

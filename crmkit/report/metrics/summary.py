@@ -38,6 +38,15 @@ class Summary(Figure):
     win_rate: Moved
     overdue_amount: Moved
 
+    @property
+    def changes(self) -> dict[str, Decimal | None]:
+        """What was added to each figure since then."""
+        return {name: getattr(self, name).change for name in FIGURES}
+
+
+FIGURES = ("open_amount", "weighted_amount", "won_amount", "win_rate", "overdue_amount")
+"""The five, in the order in which they are read."""
+
 
 def summary(facts: Facts, settings: Settings) -> Summary:
     """The figures now and at the start of the review, by the same functions."""

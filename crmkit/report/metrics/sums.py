@@ -127,11 +127,6 @@ def median(
     return percentile(facts, source, column, Decimal("0.5"), min_sample=min_sample, read=read, **values)
 
 
-def days_of(duration_us: int) -> Decimal:
-    """Exact days of so many microseconds."""
-    return divide(Decimal(duration_us), Decimal(scale.DAY)) or ZERO
-
-
 def whole_seconds(duration_us: int) -> Decimal:
     """Exact days of so many microseconds, cut to whole seconds."""
     return divide(Decimal(int(duration_us) // scale.SECOND), Decimal(scale.DAY_SECONDS)) or ZERO

@@ -98,10 +98,6 @@ class Formats:
                 )
             ).replace(self._point + "00", "")
 
-    def signed(self, amount: Decimal) -> str:
-        """A change in money with its sign."""
-        return ("+" if amount > 0 else "") + self.compact(amount)
-
     def day(self, day: date) -> str:
         """A day, in words of the language where it uses them."""
         return str(self._dates.format_date(day, "medium", locale=self._locale))
