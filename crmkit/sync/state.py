@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
+import tenacity
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from crmkit.errors import NewerState, StateError
-from crmkit.sync import schema
+from crmkit.errors import StateError
 from crmkit.sync import tables as _tables  # noqa: F401 - adds the engine's tables to the metadata
+from crmkit.sync import upgrade
 
 BUSY_SECONDS = 60
 CACHE_KILOBYTES = 8_000
@@ -30,6 +32,9 @@ class State:
     Raises:
         StateError: It cannot be opened or created; the hint says what to do.
         NewerState: A newer crmkit wrote it.
+
+    Attributes:
+        upgraded: What was brought forward while it was opened, or `None`.
     """
 
     def __init__(self, url: str) -> None:
@@ -46,7 +51,7 @@ class State:
                 hint="Install it with `pip install 'crmkit[postgres]'`.",
             ) from error
         try:
-            self._bring_up_to_date()
+            self.upgraded = upgrade.bring_up_to_date(self.engine, self.path)
         except SQLAlchemyError as error:
             self.close()
             raise self.explain(error) from error
@@ -96,62 +101,6 @@ class State:
             hint = "Another program holds the file; close it and try again."
         return StateError(f"state store {where}: {reason}", hint=hint)
 
-    def _bring_up_to_date(self) -> None:
-        with self.engine.begin() as connection:
-            tables = sa.inspect(connection).get_table_names()
-            if not tables:
-                schema.metadata.create_all(connection)
-                connection.execute(schema.meta.insert().values(key="version", value=str(schema.VERSION)))
-                return
-            if "meta" not in tables:
-                raise StateError(
-                    f"{self.url.render_as_string()} holds something else than a crmkit state",
-                    hint="Point `state` in crmkit.toml at a file or database of its own.",
-                )
-            version = connection.execute(
-                sa.select(schema.meta.c.value).where(schema.meta.c.key == "version")
-            ).scalar_one()
-        if int(version) > schema.VERSION:
-            raise NewerState(
-                f"the state store is of version {version}; this crmkit knows up to {schema.VERSION}"
-            )
-        if int(version) < schema.VERSION:
-            self._migrate()
-
-    def _migrate(self) -> None:
-        """Bring an older store up to date in one transaction."""
-        with self.engine.begin() as connection:
-            schema.metadata.create_all(connection)
-            _add_columns(connection)
-            connection.execute(
-                schema.meta.update().where(schema.meta.c.key == "version").values(value=str(schema.VERSION))
-            )
-
-
-def _add_columns(db: sa.Connection) -> None:
-    """Add the columns that this version has and the store has not; all of them may be unset."""
-    inspector = sa.inspect(db)
-    quote = db.dialect.identifier_preparer.quote
-    for table in schema.metadata.sorted_tables:
-        known = {column["name"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in known:
-                kind = column.type.compile(db.dialect)
-                name = f"{quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"
-                db.exec_driver_sql(f"ALTER TABLE {name}")
-                if column.name == "first_seen_at":
-                    _backdate(db, table)
-
-
-def _backdate(db: sa.Connection, table: sa.Table) -> None:
-    """What an older store holds was there since its connection's first pull, as far as it can tell."""
-    pulled = (
-        sa.select(sa.func.min(schema.runs.c.started_at))
-        .where(schema.runs.c.command == "pull", schema.runs.c.connection == table.c.connection)
-        .scalar_subquery()
-    )
-    db.execute(table.update().values(first_seen_at=sa.func.coalesce(pulled, table.c.observed_at)))
-
 
 def _prepare_folder(path: Path) -> None:
     folder = path.parent
@@ -180,7 +129,7 @@ def _engine(url: sa.URL) -> sa.Engine:
     def _settings(connection: object, _record: object) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]  # the driver must not begin by itself
         cursor = connection.cursor()  # type: ignore[attr-defined]
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _log_ahead(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
         # The index of 100,000 records fits: where ids come in no order, each transaction touches
         # most of it, and would read it again and copy it out of the log every time.
@@ -195,3 +144,14 @@ def _engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_message(match="database is locked"),
+    stop=tenacity.stop_after_delay(BUSY_SECONDS),
+    wait=tenacity.wait_random(0.005, 0.05),
+    reraise=True,
+)
+def _log_ahead(cursor: sqlite3.Cursor) -> None:
+    # The first one to open a file changes its journal; SQLite lets nobody wait for that.
+    cursor.execute("PRAGMA journal_mode=WAL")
