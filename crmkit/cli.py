@@ -9,14 +9,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.text import Text
 
 from crmkit import __version__
-from crmkit.commands.pull import doctor, pull, quarantine
+from crmkit.commands.pull import pull, quarantine
 from crmkit.commands.run import Run
 from crmkit.errors import CrmkitError, Interrupted, UsageError
+from crmkit.logs import LEVELS, LogOptions
 from crmkit.terminal import Terminal, visible_lines
 
 # Commands that need a web server, a template engine or the like are imported when called.
@@ -26,7 +28,10 @@ _LATE = {
     "conflicts": "crmkit.commands.decide:conflicts",
     "demo": "crmkit.commands.demo:demo",
     "diff": "crmkit.commands.report:diff",
+    "doctor": "crmkit.commands.doctor:doctor",
+    "init": "crmkit.commands.init:init",
     "links": "crmkit.commands.links:links",
+    "listen": "crmkit.commands.listen:listen",
     "migrate": "crmkit.commands.migrate:migrate",
     "plan": "crmkit.commands.sync:plan",
     "refused": "crmkit.commands.decide:refused",
@@ -36,6 +41,7 @@ _LATE = {
     "review": "crmkit.commands.review:review",
     "runs": "crmkit.commands.runs:runs",
     "sandbox": "crmkit.commands.sandbox:sandbox",
+    "schedule": "crmkit.commands.schedule:schedule",
     "stages": "crmkit.commands.stages:stages",
     "sync": "crmkit.commands.sync:sync",
     "undo": "crmkit.commands.decide:undo",
@@ -69,9 +75,29 @@ class _Commands(click.Group):
 @click.option("--json", "as_json", is_flag=True, help="Write results as JSON; its fields are a promise.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more, for example what a pull read of each kind.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="Log what crmkit does, one event a line."
+)
+@click.option(
+    "--log-level", type=click.Choice(list(LEVELS)), help="The least important events to log. Default: info."
+)
+@click.option(
+    "--log-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append the log to this file, instead of stderr; logrotate may move it away.",
+)
 @click.version_option(__version__, prog_name="crmkit")
 @click.pass_context
-def cli(context: click.Context, config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
+def cli(
+    context: click.Context,
+    config: Path | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    log_format: Literal["text", "json"] | None,
+    log_level: str | None,
+    log_file: Path | None,
+) -> None:
     """Five CRMs as one pipeline: pull, map stages, compare, report, keep in step, migrate.
 
     crmkit reads HubSpot, Zoho CRM, Copper, Bitrix24 and Close into a local copy and works
@@ -84,10 +110,14 @@ def cli(context: click.Context, config: Path | None, as_json: bool, quiet: bool,
                    waits for a person; 5 partly done; 6 a guard stopped it, nothing
                    written; 7 credentials; 8 busy; 130 interrupted
     """
-    context.obj = Run(config, Terminal(as_json=as_json, quiet=quiet, verbose=verbose))
+    log = None
+    if log_format or log_level or log_file:
+        log = LogOptions(log_format or "text", LEVELS[log_level or "info"], log_file)
+    context.obj = run = Run(config, Terminal(as_json=as_json, quiet=quiet, verbose=verbose), log=log)
+    context.call_on_close(run.close)
 
 
-for _command in (pull, quarantine, doctor):
+for _command in (pull, quarantine):
     cli.add_command(_command)
 
 

@@ -31,17 +31,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from crmkit.alert_settings import AlertSettings
 from crmkit.errors import ConfigError
 from crmkit.mapping.stages import DEFAULT_OUTLINE
 from crmkit.migration_settings import MigrationSettings
 from crmkit.model import Outcome
+from crmkit.observe_settings import ObserveSettings
+from crmkit.renamed_settings import brought_forward
 from crmkit.report_settings import ReportSettings
 from crmkit.sync_settings import SettingError, SyncSettings
 
 FILE_NAME = "crmkit.toml"
-_CONNECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+CONNECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_PASSWORD = re.compile(r"[^/]+://([^/@:]*:[^/]*@|.*[?&](ssl)?password=)")
 _SYNC_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -69,6 +73,8 @@ class ConnectionSettings(_Section):
     """One configured login. Keys that are not named here are options of the connector.
 
     `history` reads stage changes too. `limits = "off"` is for a sandbox without limits.
+    `daily_quota` is how many calls a day the CRM gives, if it does not tell by itself;
+    `daily_share` is the part of them that crmkit may take, the rest is for other tools.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -76,6 +82,8 @@ class ConnectionSettings(_Section):
     crm: str
     history: bool = False
     limits: Literal["real", "off"] = "real"
+    daily_quota: int | None = Field(default=None, gt=0)
+    daily_share: float = Field(default=1.0, gt=0, le=1)
     stages: Mapping[str, Mapping[str, str]] = {}
     stage_defaults: Mapping[str, Mapping[str, str]] = {}
 
@@ -104,6 +112,18 @@ class Settings(_Section):
     report: ReportSettings = ReportSettings()
     syncs: Mapping[str, SyncSettings] = {}
     migrations: Mapping[str, MigrationSettings] = {}
+    observe: ObserveSettings = ObserveSettings()
+    alerts: AlertSettings = AlertSettings()
+
+    @field_validator("state")
+    @classmethod
+    def _without_password(cls, state: str) -> str:
+        if _PASSWORD.match(state):
+            raise ValueError(
+                "a password does not belong in this file: write the address without it, and set "
+                "CRMKIT_STATE_PASSWORD, CRMKIT_STATE_PASSWORD_FILE, or `keyring set crmkit state:password`"
+            )
+        return state
 
     @model_validator(mode="after")
     def _known_connections(self) -> Settings:
@@ -173,11 +193,13 @@ class Config:
         path: The file; relative paths in it start at its folder.
         settings: What it says.
         options: The connector options per connection, checked.
+        warnings: Settings that work under a former name, each with what to write now.
     """
 
     path: Path
     settings: Settings
     options: Mapping[str, BaseModel]
+    warnings: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -227,7 +249,8 @@ def find(start: Path) -> Path:
             return folder / FILE_NAME
     raise ConfigError(
         f"no {FILE_NAME} in {start} or above it",
-        hint="Run `crmkit demo` to get a workspace to play with, or name the file with --config.",
+        hint="Begin one with `crmkit init`, get one to play with by `crmkit demo`, or name the file "
+        "with --config.",
     )
 
 
@@ -249,7 +272,8 @@ def load(path: Path, connectors: Mapping[str, type[BaseModel]]) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     lines = _Lines(text)
-    problems: list[tuple[int, str]] = []
+    document, renamed, gone = brought_forward(document)
+    problems = [(lines.of(notice.path), notice.text) for notice in gone]
     syncs = document.get("syncs", {})
     problems += [
         (lines.of(("syncs", name)), f"{name!r}: use lower-case letters, digits, hyphens and _")
@@ -271,7 +295,8 @@ def load(path: Path, connectors: Mapping[str, type[BaseModel]]) -> Config:
             f"{path} has {count} problem{'s' if count != 1 else ''}:\n{listing}",
             hint="Correct these lines; nothing was changed.",
         )
-    return Config(path.resolve(), settings, options)
+    warnings = tuple(f"{path.name}:{lines.of(notice.path)}: {notice.text}" for notice in renamed)
+    return Config(path.resolve(), settings, options, warnings)
 
 
 def _settings(document: Mapping[str, Any], lines: _Lines, problems: list[tuple[int, str]]) -> Settings | None:
@@ -290,7 +315,7 @@ def _connection(
     problems: list[tuple[int, str]],
 ) -> BaseModel | None:
     where = ("connections", name)
-    if not _CONNECTION_NAME.fullmatch(name):
+    if not CONNECTION_NAME.fullmatch(name):
         problems.append((lines.of(where), f"{name!r}: use lower-case letters, digits and hyphens"))
     crm = table.get("crm")
     if not isinstance(crm, str):

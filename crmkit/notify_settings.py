@@ -15,9 +15,20 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 Target = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+def _once(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if value.count(name) > 1:
+            raise ValueError(f"{name!r} is named twice")
+    return value
+
+
+Targets = Annotated[tuple[Target, ...], AfterValidator(_once)]
+"""Who is told, by name; each name once."""
 
 
 class NotifySettings(BaseModel):
@@ -25,16 +36,8 @@ class NotifySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    targets: tuple[Target, ...] = ()
+    targets: Targets = ()
     link: str | None = None
-
-    @field_validator("targets")
-    @classmethod
-    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if value.count(name) > 1:
-                raise ValueError(f"{name!r} is named twice")
-        return value
 
     @field_validator("link")
     @classmethod

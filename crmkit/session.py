@@ -12,15 +12,21 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
+
 from crmkit import config, credentials
 from crmkit.connectors import registry
 from crmkit.connectors.base import Connector, Context, Support
 from crmkit.connectors.clock import Clock, SystemClock
 from crmkit.connectors.usage import Usage
-from crmkit.errors import CrmkitError
-from crmkit.model import Kind, Workspace
+from crmkit.model import Kind
+from crmkit.observing import Observers
 from crmkit.sync.pull import KINDS, Progress, Pull, PullResult
 from crmkit.sync.state import State
+from crmkit.sync.upgrade import Upgrade
+
+STATE = "state"
+"""The name under which the password of a state store on a database server is kept as a secret."""
 
 
 @dataclass(slots=True)
@@ -31,11 +37,22 @@ class Session:
         config: The checked configuration.
         redactor: Masks every secret that was handed out.
         clock: Where time comes from.
+        on_upgrade: Told when opening the state store brought it forward.
+        observer: Is told what happens; nobody listens until a sink is added.
+        leaving: Called with the state store before it is closed.
+        warnings: What a person should know at the end, although nothing failed.
     """
 
     config: config.Config
     redactor: credentials.Redactor = field(default_factory=credentials.Redactor)
     clock: Clock = field(default_factory=SystemClock)
+    on_upgrade: Callable[[Upgrade], None] = field(default=lambda _: None)
+    observer: Observers = field(init=False)
+    leaving: list[Callable[[State], None]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.observer = Observers(self.redactor.redact)
 
     @classmethod
     def open(cls, path: Path | None) -> Session:
@@ -68,17 +85,33 @@ class Session:
             Usage(),
             pace=settings.limits == "real",
             read_only=read_only,
+            observer=self.observer,
         )
         return registry.connector(settings.crm)(context, self.config.options[connection])
+
+    def state_url(self) -> str:
+        """The address of the state store with its password, which crmkit.toml does not hold."""
+        url = make_url(self.config.state_url)
+        if url.get_backend_name() != "sqlite":
+            password = self.secrets(STATE).find("password")
+            if password is not None:
+                url = url.set(password=password.get_secret_value())
+        return url.render_as_string(hide_password=False)
 
     @contextmanager
     def state(self) -> Iterator[State]:
         """The open state store."""
-        state = State(self.config.state_url)
+        state = State(self.state_url())
+        if state.upgraded is not None:
+            self.on_upgrade(state.upgraded)
         try:
             yield state
         finally:
-            state.close()
+            try:
+                for leave in self.leaving:
+                    leave(state)
+            finally:
+                state.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,31 +199,3 @@ def full_pipe() -> Iterator[None]:
         sys.setswitchinterval(turn)
         gc.set_threshold(*thresholds)
         gc.unfreeze()
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What `doctor` found out about one connection."""
-
-    connection: str
-    workspace: Workspace | None = None
-    skew_seconds: float | None = None
-    error: CrmkitError | None = None
-
-
-def examine(session: Session, names: Iterable[str]) -> list[Health]:
-    """Prove the credentials of each connection and compare the clocks."""
-    found: list[Health] = []
-    for name in session.config.chosen(names):
-        try:
-            connector = session.connect(name)
-            workspace = connector.check()
-            connector.close()
-        except CrmkitError as error:
-            found.append(Health(name, error=error))
-            continue
-        skew = None
-        if workspace.server_time is not None:
-            skew = (session.clock.now() - workspace.server_time).total_seconds()
-        found.append(Health(name, workspace, skew))
-    return found

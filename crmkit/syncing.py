@@ -107,6 +107,19 @@ def open_sync(
         CrmkitError: No member can be read.
     """
     settings = named(session, name)
+    with session.observer.span("run", sync=name):
+        yield from _opened(session, state, name, settings, watch=watch, read_only=read_only)
+
+
+def _opened(
+    session: Session,
+    state: State,
+    name: str,
+    settings: SyncSettings,
+    *,
+    watch: Watch | None,
+    read_only: bool,
+) -> Iterator[OpenSync]:
     sweep = timedelta(hours=session.config.settings.sweep_hours)
     pulls = (
         pull(session, state, settings.members, sweep_after=sweep, watch=watch) if watch is not None else []

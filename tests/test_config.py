@@ -126,3 +126,16 @@ def test_what_the_report_names_must_be_declared(tmp_path: Path) -> None:
     assert "'b' is not a connection" in problems(tmp_path, text + 'renewal_fields = { b = "renews" }\n')
     twice = '[report.teams]\nNorth = ["ada"]\nSouth = ["Ada "]\n'
     assert "is in 'North' and in 'South'" in problems(tmp_path, text + twice)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://crm:s3cret@db/crm",
+        "postgresql+psycopg://crm@db/crm?sslmode=require&password=s3cret",
+    ],
+)
+def test_a_password_of_the_state_store_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+    found = problems(tmp_path, f'# shared\nstate = "{address}"\n')
+    assert "crmkit.toml:2: state: a password does not belong in this file" in found
+    assert "s3cret" not in found

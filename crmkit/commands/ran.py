@@ -88,4 +88,6 @@ def result_json(result: SyncResult, run: Run, code: int) -> dict[str, Any]:
             "notes": [run.redact(note) for note in result.recovery.notes],
         },
         "unavailable": {name: run.redact(text) for name, text in result.unavailable.items()},
+        # What else a person should know, for example that nobody could be told about the run.
+        "warnings": [run.redact(text) for text in run.session.warnings] if run.session is not None else [],
     }  # fmt: skip

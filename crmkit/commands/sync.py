@@ -6,11 +6,13 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from crmkit.commands.alerting import Ending, alerting
 from crmkit.commands.planned import SHOWN, show_plan
 from crmkit.commands.pull import show_quarantine
 from crmkit.commands.ran import exit_code, result_json, show_result
@@ -118,7 +120,11 @@ def apply(run: Run, what: str, yes: bool, confirm: Sequence[str]) -> None:
     if not yes and not run.terminal.can_ask:
         raise UsageError("nobody is there to confirm the plan", hint="Add --yes to write without asking.")
     watch = None if file is not None else run.terminal.watch_pulls
-    with session.state() as state, open_sync(session, state, name, watch=watch, read_only=False) as opened:
+    with (
+        session.state() as state,
+        alerting(run, state, name) if yes else nullcontext(Ending()) as ending,
+        open_sync(session, state, name, watch=watch, read_only=False) as opened,
+    ):
         tell_unread(run, opened.pulls)
         if file is None:
             _, file = opened.run.plan()
@@ -130,7 +136,17 @@ def apply(run: Run, what: str, yes: bool, confirm: Sequence[str]) -> None:
             # Nobody is asked about a plan that would be refused afterwards.
             stop(name, file.guards, confirmed)
             _ask(file)
-        code = _write(run, state, opened, file, confirmed, brief=not yes)
+        totals = {one.connection: one.creates + one.updates + one.deletes for one in file.costs}
+        result = watched(
+            opened, state, lambda: opened.run.apply(file, confirmed), run.terminal.watch_writes, totals
+        )
+        ending.code = code = exit_code(result, opened)
+        ending.held = result.held
+    if run.terminal.as_json:
+        run.terminal.json(result_json(result, run, code))
+    else:
+        # What waits was shown already to whoever was asked.
+        show_result(run, result, brief=not yes)
     raise SystemExit(code)
 
 
@@ -151,10 +167,15 @@ def sync(run: Run, sync: str, confirm: Sequence[str], no_pull: bool) -> None:
     confirmed = confirmed_counts(confirm)
     named(session, sync)
     watch = None if no_pull else run.terminal.watch_pulls
-    with session.state() as state, open_sync(session, state, sync, watch=watch, read_only=False) as opened:
+    with (
+        session.state() as state,
+        alerting(run, state, sync) as ending,
+        open_sync(session, state, sync, watch=watch, read_only=False) as opened,
+    ):
         tell_unread(run, opened.pulls)
         result = watched(opened, state, lambda: opened.run.sync(confirmed), run.terminal.watch_writes)
-    code = exit_code(result, opened)
+        ending.code = code = exit_code(result, opened)
+        ending.held = result.held
     if run.terminal.as_json:
         run.terminal.json(result_json(result, run, code))
     else:
@@ -209,33 +230,21 @@ def _resume(
     run: Run, session: Session, state: State, name: str, confirmed: Mapping[str, int], *, asked: bool
 ) -> dict[str, Any] | None:
     """Go on with one sync; its result as JSON, or `None` if nothing of it is open or due."""
-    with open_sync(session, state, name, watch=run.terminal.watch_pulls, read_only=False) as opened:
+    with (
+        alerting(run, state, name) as ending,
+        open_sync(session, state, name, watch=run.terminal.watch_pulls, read_only=False) as opened,
+    ):
         with state.read() as db:
             unfinished = opened.group.hub.intents(db) or opened.group.hub.pending(db)
         if not unfinished and not asked:
             return None
         tell_unread(run, opened.pulls)
         result = watched(opened, state, lambda: opened.run.sync(confirmed), run.terminal.watch_writes)
-    code = exit_code(result, opened)
+        ending.code = code = exit_code(result, opened)
+        ending.held = result.held
     if not run.terminal.as_json:
         show_result(run, result)
     return result_json(result, run, code)
-
-
-def _write(
-    run: Run, state: State, opened: OpenSync, file: PlanFile, confirmed: Mapping[str, int], *, brief: bool
-) -> int:
-    """Carry a plan out and tell how it went, briefly if what waits was shown already."""
-    totals = {one.connection: one.creates + one.updates + one.deletes for one in file.costs}
-    result = watched(
-        opened, state, lambda: opened.run.apply(file, confirmed), run.terminal.watch_writes, totals
-    )
-    code = exit_code(result, opened)
-    if run.terminal.as_json:
-        run.terminal.json(result_json(result, run, code))
-    else:
-        show_result(run, result, brief=brief)
-    return code
 
 
 def _plan_of(session: Session, what: str) -> PlanFile | None:

@@ -7,15 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from crmkit.connectors.clock import Clock, SystemClock
+from crmkit.connectors.quota import Quota
 from crmkit.connectors.usage import Usage
 from crmkit.connectors.writing import Budget, Change, Lookup, Writing, Written, budget_by_batch
 from crmkit.errors import Unsupported
 from crmkit.model import AnyRecord, Kind, Ref, StageChange, Tombstone, Workspace
+from crmkit.observing import SILENT, Observer
+
+if TYPE_CHECKING:
+    from crmkit.connectors.hooks import Hooks
 
 
 class Support(StrEnum):
@@ -53,6 +58,8 @@ class Capabilities:
         reads_one_contact: Whether of a deal's people only the main one is read.
         one_close_date: Whether the day a deal is expected to close and the time it was closed
             are one field, so that writing one replaces the other.
+        presets_month_end: Whether a deal that is made without an expected close date gets the
+            last day of that month.
         find_lag_seconds: How far `find` may trail behind writes.
         deal_names: Whether deals have a name of their own.
         deal_currencies: Whether each deal has its own currency.
@@ -60,6 +67,7 @@ class Capabilities:
         max_in_flight: The CRM's own ceiling of parallel calls.
         version_seconds: Granularity of record versions, in seconds.
         search_lag_seconds: How far lists may trail behind writes.
+        webhooks: Whether the CRM tells of changes by itself, see `Connector.hooks`.
     """
 
     incremental: frozenset[Kind] = frozenset()
@@ -75,6 +83,7 @@ class Capabilities:
     closing_sets_close_date: bool = False
     reads_one_contact: bool = False
     one_close_date: bool = False
+    presets_month_end: bool = False
     find_lag_seconds: float = 0.0
     deal_names: Support = Support.YES
     deal_currencies: Support = Support.YES
@@ -82,6 +91,7 @@ class Capabilities:
     max_in_flight: int = 8
     version_seconds: float = 1.0
     search_lag_seconds: float = 0.0
+    webhooks: Support = Support.NOT_BUILT
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +208,7 @@ class Context:
 
     `pace=False` drops the limits kept on this side; only a CRM on this machine allows it.
     `read_only` makes the transport refuse every call that would change something; `permit`
-    is asked before each one.
+    is asked before each one. `observer` is told what happens.
     """
 
     connection: str
@@ -209,6 +219,7 @@ class Context:
     pace: bool = True
     read_only: bool = False
     permit: Permit = field(default_factory=Permit)
+    observer: Observer = SILENT
 
 
 class ConnectorOptions(BaseModel):
@@ -236,6 +247,9 @@ class Connector(ABC):
     Options: ClassVar[type[ConnectorOptions]] = ConnectorOptions
     capabilities: ClassVar[Capabilities] = Capabilities()
     secret_names: ClassVar[tuple[str, ...]] = ()
+    # Lines of crmkit.toml below `crm`, with a comment each, that `crmkit init` writes; what needs
+    # a person's own value is commented out, so that they load as they are.
+    example_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, context: Context, options: Any) -> None:
         self.context = context
@@ -408,6 +422,32 @@ class Connector(ABC):
                 have to be read whole to find one.
         """
         return Budget(len(lookups), float(len(lookups)), len(lookups))
+
+    def hooks(self) -> Hooks:
+        """The CRM's webhooks; makes no call.
+
+        Raises:
+            Unsupported: It has none, or crmkit does not hear them yet.
+        """
+        raise Unsupported(
+            f"{self.context.connection}: {self.name} cannot be listened to: "
+            f"{self.capabilities.webhooks.value}",
+            hint="Its changes come with the next pull.",
+        )
+
+    def quota(self) -> Quota | None:
+        """How much of the budget that the CRM counts is left, in at most one or two calls.
+
+        `None` if the CRM tells nothing of the kind. One that is `short` is no budget of a day.
+        """
+        return None
+
+    def unwritable(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        """Rights that writing these kinds needs and the credentials lack, in words for a person.
+
+        Found out without writing; empty where nothing is known to lack, or the CRM does not tell.
+        """
+        return ()
 
     def close(self) -> None:  # noqa: B027 - most connectors hold nothing but the HTTP session
         """Give back connections and threads."""

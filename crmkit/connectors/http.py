@@ -43,10 +43,12 @@ from crmkit.errors import (
     Transient,
     Unsupported,
 )
+from crmkit.observing import request as observed
 
 T = TypeVar("T")
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_TRIES = 5
+TOLD_WAIT_SECONDS = 1.0
 MAX_LIMIT_WAIT_SECONDS = 2 * 3600.0
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -262,7 +264,7 @@ class Http:
                 f"{self.context.connection}: {call.label or call.method} would change something, "
                 "and this run only reads"
             )
-        attempts = _Attempts(self.context)
+        attempts = _Attempts(self.context, call)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Transient),
             stop=attempts.stop,
@@ -306,17 +308,36 @@ class Http:
 
     def _authorised(self, call: Call, attempts: _Attempts, *, force: bool) -> Answer:
         ready = self.dialect.authorise(call, force=force) if call.authorised else call
+        began = self.context.clock.monotonic()
         self.pacer.wait(call.buckets, call.cost)
         if self.context.cancelled.is_set():
             raise Interrupted(f"{self.context.connection}: stopped")
-        answer = self._transfer(ready, attempts)
+        if self.context.observer.active:
+            answer = self._observed(ready, attempts, self.context.clock.monotonic() - began)
+        else:
+            answer = self._transfer(ready, attempts)
         self.dialect.observe(answer, self.pacer)
+        return answer
+
+    def _observed(self, call: Call, attempts: _Attempts, waited: float) -> Answer:
+        context, label = self.context, attempts.label
+        if waited >= TOLD_WAIT_SECONDS:
+            limits = ",".join(call.buckets)
+            context.observer.event(
+                "wait", connection=context.connection, label=label, limit=limits, seconds=round(waited, 3)
+            )
+        with observed(
+            context.observer, context.clock.monotonic, waited=waited, connection=context.connection,
+            label=label, attempt=attempts.sent + 1,
+        ) as seen:  # fmt: skip
+            answer = self._transfer(call, attempts)
+            seen.status = answer.status
         return answer
 
     def _transfer(self, call: Call, attempts: _Attempts) -> Answer:
         url = call.path if "://" in call.path else self.base_url + call.path
         self.allow(url)
-        label = call.label or f"{call.method} {urlsplit(url).path}"
+        label = _label(call)
         what = f"{self.context.connection}: {label}"
         self.context.usage.sent(label, again=attempts.started())
         headers = {**self._headers, **call.headers}
@@ -431,17 +452,18 @@ class _Attempts:
     all. Other failures get five tries with full jitter (base 0.5 s, cap 60 s).
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, call: Call) -> None:
         self._context = context
-        self._sent = 0
+        self.label = _label(call)
+        self.sent = 0
         self._failures = 0
         self._refusals = 0
         self._limit_wait = 0.0
         self._jitter = tenacity.wait_random_exponential(multiplier=0.5, max=60)
 
     def started(self) -> bool:
-        self._sent += 1
-        return self._sent > 1
+        self.sent += 1
+        return self.sent > 1
 
     def limit_pause(self) -> float:
         return float(min(60.0, 2.0**self._refusals))
@@ -455,6 +477,14 @@ class _Attempts:
         return self._failures >= MAX_TRIES
 
     def wait(self, state: tenacity.RetryCallState) -> float:
+        pause = self._pause(state)
+        self._context.observer.event(
+            "retry", connection=self._context.connection, label=self.label, attempt=self.sent,
+            error=type(_error_of(state)).__name__, seconds=round(pause, 3),
+        )  # fmt: skip
+        return pause
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
         error = _error_of(state)
         said = error.retry_after_seconds if isinstance(error, Transient) else None
         if isinstance(error, RateLimited):
@@ -469,6 +499,11 @@ class _Attempts:
             self._context.clock.sleep(seconds, self._context.cancelled)
         if self._context.cancelled.is_set():
             raise Interrupted(f"{self._context.connection}: stopped")
+
+
+def _label(call: Call) -> str:
+    """What a call is called in counters, logs and traces."""
+    return call.label or f"{call.method} {urlsplit(call.path).path}"
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:

@@ -23,6 +23,7 @@ class Usage:
     waited_seconds: float = 0.0
     waiting_for: str | None = None
     by_path: dict[str, int] = field(default_factory=dict)
+    _told: tuple[int, int, float] = field(default=(0, 0, 0.0), repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def sent(self, label: str, *, again: bool) -> None:
@@ -37,6 +38,12 @@ class Usage:
         with self._lock:
             self.waited_seconds += seconds
             self.waiting_for = reason
+
+    def take(self) -> tuple[int, int, float]:
+        """Requests, retries and waited seconds since this was asked last: one connection serves many runs."""
+        with self._lock:
+            before, self._told = self._told, (self.requests, self.retries, self.waited_seconds)
+            return self.requests - before[0], self.retries - before[1], self.waited_seconds - before[2]
 
     def goes_on(self) -> None:
         """The wait is over."""

@@ -21,6 +21,7 @@ from typing import IO
 import sqlalchemy as sa
 
 from crmkit.errors import Busy, StateError
+from crmkit.observing import SILENT, Observer
 from crmkit.sync import schema
 from crmkit.sync.state import State
 
@@ -45,12 +46,16 @@ _EXTEND = (
 class Lease:
     """A lease that is held; `guard` every transaction with it."""
 
-    def __init__(self, state: State, name: str, owner: str, epoch: int, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, state: State, name: str, owner: str, epoch: int, now: Callable[[], datetime],
+        observer: Observer = SILENT,
+    ) -> None:  # fmt: skip
         self.name = name
         self.owner = owner
         self.epoch = epoch
         self._state = state
         self._now = now
+        self._observer = observer
         self._until = now() + TIME_TO_LIVE
 
     def guard(self, connection: sa.Connection) -> None:
@@ -63,6 +68,7 @@ class Lease:
         mine = {"held": self.name, "held_epoch": self.epoch, "holder": self.owner, "until": until}
         changed = connection.execute(_EXTEND, mine)
         if changed.rowcount != 1:
+            self._observer.event("lease_lost", lease=self.name, epoch=self.epoch)
             raise Busy(f"the lease {self.name} was taken over by another run; this one stops")
         self._until = until
 
@@ -92,20 +98,23 @@ class Lease:
 
 
 @contextmanager
-def hold(state: State, name: str, now: Callable[[], datetime]) -> Iterator[Lease]:
+def hold(
+    state: State, name: str, now: Callable[[], datetime], observer: Observer = SILENT
+) -> Iterator[Lease]:
     """Hold a lease for the duration of a block.
 
     Args:
         state: The store.
         name: What is leased, for example `pull:hubspot-us`.
         now: The clock.
+        observer: Is told when it is taken over from a holder that is gone, and when it is lost.
 
     Raises:
         Busy: Somebody else holds it; the message says who and since when.
     """
     lock = _lock_file(state, name)
     try:
-        lease = _take(state, name, now, holder_is_gone=lock is not None)
+        lease = _take(state, name, now, observer, holder_is_gone=lock is not None)
         stop = threading.Event()
         renewal = threading.Thread(target=_keep, args=(lease, stop), name=f"lease-{name}", daemon=True)
         renewal.start()
@@ -129,7 +138,9 @@ def _keep(lease: Lease, stop: threading.Event) -> None:
             return  # the next guarded transaction says so
 
 
-def _take(state: State, name: str, now: Callable[[], datetime], *, holder_is_gone: bool) -> Lease:
+def _take(
+    state: State, name: str, now: Callable[[], datetime], observer: Observer, *, holder_is_gone: bool
+) -> Lease:
     owner = f"{socket.gethostname()}:{os.getpid()}"
     at = now()
     with state.write() as connection:
@@ -144,7 +155,9 @@ def _take(state: State, name: str, now: Callable[[], datetime], *, holder_is_gon
             connection.execute(schema.leases.insert().values(name=name, **values))
         else:
             connection.execute(schema.leases.update().where(schema.leases.c.name == name).values(**values))
-    return Lease(state, name, owner, epoch, now)
+    if row is not None and row.expires_at > at:
+        observer.event("lease_taken_over", lease=name, epoch=epoch)
+    return Lease(state, name, owner, epoch, now, observer)
 
 
 def _busy(name: str, owner: str, since: datetime) -> Busy:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from crmkit.connectors.base import Connector, Page, Support
 from crmkit.errors import ClockSkew, CrmkitError, IncompleteRead, Interrupted, Unsupported
 from crmkit.model import Kind, Workspace
-from crmkit.sync import schema
+from crmkit.sync import run_usage, schema
 from crmkit.sync.lease import Lease, hold
 from crmkit.sync.state import State
 from crmkit.sync.store import Batch, Store
@@ -116,6 +116,7 @@ class Pull:
             self._kinds.append(Kind.STAGE_CHANGE)
         self._store = Store(state.engine.dialect, self.name)
         self._clock = connector.context.clock
+        self._observer = connector.context.observer
 
     def run(self) -> PullResult:
         """Read everything that is due; never raises for what goes wrong with one connection."""
@@ -123,12 +124,8 @@ class Pull:
         error: CrmkitError | None = None
         number = self._begin_run()
         try:
-            with hold(self.state, f"pull:{self.name}", self._clock.now) as lease:
-                workspace = self.connector.check()
-                self._check_clock(workspace)
-                self._check_workspace(workspace, lease)
-                for kind in self._kinds:
-                    self._read(kind, lease)
+            with self._observer.span("pull", connection=self.name, run=number):
+                self._read_all()
             outcome = PullOutcome.HELD if self._quarantined() else PullOutcome.DONE
         except CrmkitError as problem:
             error = problem
@@ -144,6 +141,14 @@ class Pull:
         )
         self._end_run(number, result)
         return result
+
+    def _read_all(self) -> None:
+        with hold(self.state, f"pull:{self.name}", self._clock.now, self._observer) as lease:
+            workspace = self.connector.check()
+            self._check_clock(workspace)
+            self._check_workspace(workspace, lease)
+            for kind in self._kinds:
+                self._read(kind, lease)
 
     def _read(self, kind: Kind, lease: Lease) -> None:
         self.progress.kind = kind
@@ -288,6 +293,10 @@ class Pull:
         progress.records[kind] = progress.records.get(kind, 0) + len(page.records)
         progress.gone += len(page.tombstones)
         progress.quarantined += len(page.unreadable)
+        self._observer.event(
+            "page", connection=self.name, kind=kind.value, records=len(page.records),
+            gone=len(page.tombstones), unreadable=len(page.unreadable),
+        )  # fmt: skip
 
     def _check_clock(self, workspace: Workspace) -> None:
         if workspace.server_time is None:
@@ -333,10 +342,18 @@ class Pull:
                     command="pull", connection=self.name, started_at=self._clock.now()
                 )
             )
-            return int(done.inserted_primary_key[0]) if done.inserted_primary_key else 0
+            number = int(done.inserted_primary_key[0]) if done.inserted_primary_key else 0
+        self._observer.event("run_begin", run=number, command="pull", connection=self.name)
+        return number
 
     def _end_run(self, number: int, result: PullResult) -> None:
+        progress = result.progress
+        usage = run_usage.RunUsage(
+            self.name, read=progress.total, changed=progress.changed, gone=progress.gone,
+            unreadable=progress.quarantined,
+        ).used(self.connector.context.usage)  # fmt: skip
         with self.state.write() as db:
+            run_usage.keep(db, number, [usage])
             db.execute(
                 schema.runs.update()
                 .where(schema.runs.c.number == number)
@@ -349,3 +366,9 @@ class Pull:
                     error=str(result.error) if result.error else None,
                 )
             )
+        error = type(result.error).__name__ if result.error else None
+        self._observer.event(
+            "run_failed" if result.outcome is PullOutcome.FAILED else "run_end", run=number, command="pull",
+            connection=self.name, status=result.outcome.name.lower(), error=error, read=progress.total,
+            requests=usage.requests, waited=round(usage.waited_seconds, 3), seconds=round(result.seconds, 3),
+        )  # fmt: skip

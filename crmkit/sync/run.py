@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,18 +15,20 @@ from crmkit.connectors.writing import Act
 from crmkit.errors import CredentialsError, Interrupted, StalePlan
 from crmkit.mapping.custom import Plain
 from crmkit.model import Kind
-from crmkit.sync import schema
+from crmkit.observing import Observer
+from crmkit.sync import run_usage, schema
 from crmkit.sync.apply import LEFT_ALONE, Applier
 from crmkit.sync.commit import commit, generation, young
 from crmkit.sync.computed import Computed
 from crmkit.sync.estimate import costs
 from crmkit.sync.group import Group
-from crmkit.sync.guard import stop
+from crmkit.sync.guard import stop, unconfirmed
 from crmkit.sync.hub import Intent
 from crmkit.sync.lease import Lease, hold
 from crmkit.sync.outcomes import Tally
 from crmkit.sync.plan import (
     PASSING,
+    QUIET,
     Held,
     Op,
     PlanFile,
@@ -120,6 +123,11 @@ class SyncRun:
         self._offsets = offsets or {}
         self._unavailable = unavailable or {}
         self._last_ended_at = clock.now()
+        self._run: int | None = None
+
+    @property
+    def _observer(self) -> Observer:
+        return next(iter(self.group.members.values())).connector.context.observer
 
     @contextmanager
     def lease(self) -> Iterator[Lease]:
@@ -131,7 +139,7 @@ class SyncRun:
         # A run that was killed had not outlived its lease, nor this moment.
         now = self.clock.now()
         self._last_ended_at = min(expired, now) if expired is not None else now
-        with hold(self.state, name, self.clock.now) as lease:
+        with hold(self.state, name, self.clock.now, self._observer) as lease:
             yield lease
 
     def plan(self) -> tuple[Computed, PlanFile]:
@@ -213,7 +221,7 @@ class SyncRun:
             rounds = ROUNDS if self.group.moving is None else ROUNDS_OF_A_MIGRATION
             for turn in range(rounds):
                 found = self._compute(result.recovery)
-                stop(self.group.name, found.guards, confirmed or {}, self.group.plan_command)
+                self._stop(found, confirmed or {})
                 again = self._carry_out(found, lease, result, turn)
                 result.recovery.settling.clear()
                 if not again or turn == rounds - 1:
@@ -236,7 +244,7 @@ class SyncRun:
             found = self._compute(result.recovery)
             if content_hash(found.ops) != file.content:
                 raise StalePlan(f"{self.group.name} would write something else now than the plan says")
-            stop(self.group.name, found.guards, confirmed or {}, self.group.plan_command)
+            self._stop(found, confirmed or {})
             self._carry_out(found, lease, result)
             result.held = found.held
         return result
@@ -256,6 +264,14 @@ class SyncRun:
                     self.group.hub.journal_undone(db, id, result.run)
         return result
 
+    def _stop(self, found: Computed, confirmed: Mapping[str, int]) -> None:
+        for one in unconfirmed(found.guards, confirmed):
+            self._observer.event(
+                "guard", run=self._run, sync=self.group.name, connection=one.connection, guard=one.name,
+                records=one.count, limit=one.limit,
+            )  # fmt: skip
+        stop(self.group.name, found.guards, confirmed, self.group.plan_command)
+
     def _check_plan(self, file: PlanFile) -> None:
         if file.sync != self.group.name:
             raise StalePlan(f"the plan is for {file.sync!r}, not for {self.group.name!r}")
@@ -274,10 +290,18 @@ class SyncRun:
 
     def _recover(self, lease: Lease) -> Recovery:
         available = [name for name in self.group.members if name not in self._unavailable]
-        return Recoverer(self.group, self.state, lease, self.clock, available, self._last_ended_at).run()
+        found = Recoverer(self.group, self.state, lease, self.clock, available, self._last_ended_at).run()
+        if found.adopted or found.dropped or found.waiting or found.settling:
+            self._observer.event(
+                "recovered", run=self._run, sync=self.group.name, adopted=found.adopted,
+                dropped=found.dropped, waiting=found.waiting, settling=len(found.settling),
+            )  # fmt: skip
+        return found
 
     def _compute(self, recovery: Recovery) -> Computed:
-        found = Planner(self.group, self.state, self.clock.now(), recovery.settling).compute()
+        with self._observer.span("plan", sync=self.group.name, run=self._run) as span:
+            found = Planner(self.group, self.state, self.clock.now(), recovery.settling).compute()
+            span.add(writes=len(found.ops))
         if not self._unavailable:
             return found
         for op in found.ops:
@@ -320,7 +344,9 @@ class SyncRun:
             young=is_young, undoing=undoing,
         )  # fmt: skip
         result.writes += len(ops)
-        for connection, tally in applier.execute(ops).items():
+        with self._observer.span("write", sync=self.group.name, run=result.run, writes=len(ops)):
+            done = applier.execute(ops)
+        for connection, tally in done.items():
             known = result.tallies.setdefault(connection, Tally())
             known.total += tally.total
             known.counts.update(tally.counts)
@@ -350,15 +376,20 @@ class SyncRun:
             )
             number = int(done.inserted_primary_key[0]) if done.inserted_primary_key else 0
         outcome, error = "failed", None
+        failure: str | None = None
+        began, self._run = self.clock.monotonic(), number
+        self._observer.event("run_begin", run=number, command=command, sync=self.group.name)
         used = [member.connector.context.usage for member in self.group.members.values()]
         try:
             yield number
             outcome = "done" if result is None or result.exit_code == 0 else f"exit {result.exit_code}"
         except Exception as problem:
-            error = str(problem)
+            error, failure = str(problem), type(problem).__name__
             raise
         finally:
+            usages = _usages(self.group, result)
             with self.state.write() as db:
+                run_usage.keep(db, number, usages)
                 db.execute(
                     schema.runs.update()
                     .where(schema.runs.c.number == number)
@@ -371,6 +402,47 @@ class SyncRun:
                         waited_seconds=sum(one.waited_seconds for one in used),
                     )
                 )
+            seconds = self.clock.monotonic() - began
+            self._tell(number, command, outcome, failure, usages, result, seconds)
+
+    def _tell(
+        self,
+        number: int,
+        command: str,
+        outcome: str,
+        failure: str | None,
+        usages: Sequence[run_usage.RunUsage],
+        result: SyncResult | None,
+        seconds: float,
+    ) -> None:
+        """Tell the observer how a run ended."""
+        name = self.group.name
+        for one in usages:
+            self._observer.event(
+                "written", run=number, sync=name, connection=one.connection, created=one.created,
+                updated=one.updated, deleted=one.deleted, held=one.held, refused=one.refused,
+                unknown=one.unknown, requests=one.requests, waited=round(one.waited_seconds, 3),
+            )  # fmt: skip
+        self._observer.event(
+            "run_end" if failure is None else "run_failed", run=number, command=command, sync=name,
+            status=outcome, error=failure, writes=result.writes if result is not None else None,
+            held=sum(one.held for one in usages), requests=sum(one.requests for one in usages),
+            waited=round(sum(one.waited_seconds for one in usages), 3), seconds=round(seconds, 3),
+        )  # fmt: skip
+
+
+def _usages(group: Group, result: SyncResult | None) -> list[run_usage.RunUsage]:
+    """What a run did and used in each CRM; what waits between several of them has no name."""
+    held = Counter(one.connection for one in result.held if one.kind not in QUIET) if result else Counter()
+    found: list[run_usage.RunUsage] = []
+    for connection, member in group.members.items():
+        tally = result.tallies.get(connection) if result is not None else None
+        usage = run_usage.RunUsage(connection, held=held.pop(connection, 0))
+        for name in run_usage.OUTCOMES:
+            setattr(usage, name, tally.counts[name] if tally is not None else 0)
+        found.append(usage.used(member.connector.context.usage))
+    rest = sum(held.values())
+    return [*found, run_usage.RunUsage("", held=rest)] if rest else found
 
 
 def _look_again(result: SyncResult) -> None:

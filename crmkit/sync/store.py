@@ -357,6 +357,12 @@ class Store:
         stones = [Tombstone(ref=ref, at=None) for ref in refs]
         self._put_tombstones(db, kind, stones, now, "absent from a whole read and by id")
 
+    def bury_named(
+        self, db: sa.Connection, kind: Kind, stones: Sequence[Tombstone], now: datetime, evidence: str
+    ) -> None:
+        """Mark records as gone that were asked for by id and are not there."""
+        self._put_tombstones(db, kind, stones, now, evidence)
+
     def keep_workspace(self, db: sa.Connection, crm: str, workspace: Workspace, now: datetime) -> None:
         """Remember which workspace the connection reached."""
         table = schema.workspaces

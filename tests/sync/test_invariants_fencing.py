@@ -27,6 +27,7 @@ from crmkit.sync import apply, schema
 from crmkit.sync.hub import Hub
 from crmkit.sync.lease import TIME_TO_LIVE
 from crmkit.sync.run import SyncRun
+from crmkit.sync.run_usage import run_usage
 from crmkit.sync.state import State
 from tests import crash_child
 from tests.crash_histories import Patient
@@ -44,8 +45,8 @@ PAUSE_SECONDS = TIME_TO_LIVE.total_seconds() + 20  # longer than the lease, shor
 
 
 def everything_but_runs(state: State) -> dict[str, list[tuple[Any, ...]]]:
-    """All that the store holds, apart from the list of runs, to which every run adds its own line."""
-    tables = [table for table in schema.metadata.sorted_tables if table is not schema.runs]
+    """All that the store holds, apart from the lists of runs, to which every run adds its own lines."""
+    tables = [table for table in schema.metadata.sorted_tables if table not in (schema.runs, run_usage)]
     with state.read() as db:
         return {table.name: sorted(map(tuple, db.execute(sa.select(table))), key=repr) for table in tables}
 

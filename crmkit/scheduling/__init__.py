@@ -1,0 +1,1 @@
+"""When work is due: schedules, quiet hours and daily budgets. Pure decisions; nothing here acts."""
