@@ -1,14 +1,12 @@
-"""Commands that refresh and examine the local copy: `pull`, `quarantine`, `doctor`."""
+"""Commands that refresh and examine the local copy: `pull`, `quarantine`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from crmkit.commands.run import Run, worst
-from crmkit.session import examine
 from crmkit.session import pull as pull_connections
 from crmkit.sync.pull import PullOutcome, PullResult
 from crmkit.sync.queries import quarantined
@@ -95,46 +93,3 @@ def quarantine(run: Run, names: Sequence[str]) -> None:
     else:
         run.terminal.say("No record waits: everything that was pulled could be read.")
     raise SystemExit(4 if rows else 0)
-
-
-@click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.pass_obj
-def doctor(run: Run, names: Sequence[str]) -> None:
-    """Check access, scopes and clocks of every connection, and say what to do.
-
-    Makes one or two cheap calls per connection. Changes nothing.
-    """
-    session = run.open()
-    found = examine(session, names)
-    margin = session.config.settings.clock_margin_seconds
-    rows: list[list[object]] = []
-    records: list[dict[str, Any]] = []
-    codes: set[int] = set()
-    for health in found:
-        problem = run.redact(str(health.error)) if health.error else ""
-        advice = run.redact(health.error.hint) if health.error else ""
-        skew = health.skew_seconds
-        if skew is not None and abs(skew) > margin:
-            problem, advice = f"the clock is off by {skew:.0f} s", "Set this machine's clock (NTP)."
-            codes.add(1)
-        if health.error:
-            codes.add(health.error.exit_code)
-        workspace = health.workspace
-        name = f"{workspace.name} ({workspace.id})" if workspace else ""
-        rows.append([health.connection, "failed" if problem else "ok", name, problem, advice])
-        records.append(
-            {
-                "connection": health.connection,
-                "ok": not problem,
-                "workspace": workspace.model_dump(mode="json") if workspace else None,
-                "clock_skew_seconds": skew,
-                "problem": problem or None,
-                "hint": advice or None,
-            }
-        )
-    if run.terminal.as_json:
-        run.terminal.json(records)
-    else:
-        run.terminal.table(("connection", "state", "workspace", "problem", "what to do"), rows)
-    raise SystemExit(worst(codes))

@@ -17,7 +17,7 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.bitrix24 import bodies, costs, keys, structure, userfields
+from crmkit.connectors.bitrix24 import bodies, costs, keys, rights, structure, userfields
 from crmkit.connectors.bitrix24.batch import Portal, Results
 from crmkit.connectors.bitrix24.changes import (
     earlier_stages,
@@ -32,6 +32,7 @@ from crmkit.connectors.bitrix24.dialect import connect, portal_address, webhook_
 from crmkit.connectors.bitrix24.encoding import CustomFields
 from crmkit.connectors.bitrix24.getting import ENTITY_TYPES, fields_command, get_records, translator
 from crmkit.connectors.bitrix24.holding import held
+from crmkit.connectors.bitrix24.hooks import Bitrix24Hooks
 from crmkit.connectors.bitrix24.lists import comments_of, pipelines, users
 from crmkit.connectors.bitrix24.options import Bitrix24Options
 from crmkit.connectors.bitrix24.pipelines import PipelineWriter
@@ -74,6 +75,7 @@ class Bitrix24Connector(Connector):
         creatable_fields=dict.fromkeys((Kind.DEAL, Kind.COMPANY, Kind.CONTACT), userfields.CREATABLE),
         # Robots start after every add and update; only an import of a new record starts none.
         side_effects_off=Support.CANNOT,
+        webhooks=Support.YES,
         find_lag_seconds=0.0,
         stage_probability=Support.CANNOT,
         max_in_flight=4,
@@ -86,6 +88,11 @@ class Bitrix24Connector(Connector):
         "client_secret",
         "refresh_token",
     )
+    example_options = (
+        '# portal = "acme.bitrix24.com"   # needed for an OAuth app and for a self-hosted portal',
+        '# auth = "oauth"                 # an installed app; without it an administrator\'s inbound webhook',
+        "# enterprise = true              # the Enterprise plan, with its higher rate limit",
+    )
 
     options: Bitrix24Options
 
@@ -96,6 +103,12 @@ class Bitrix24Connector(Connector):
         self._described: dict[Kind, Mapping[str, Any]] = {}
         self._currencies: tuple[str, ...] = ()
         self._base_currency: str | None = None
+
+    def hooks(self) -> Bitrix24Hooks:
+        return Bitrix24Hooks(self._ask, oauth=self.options.auth == "oauth")
+
+    def _ask(self, method: str, params: Mapping[str, Any]) -> Any:
+        return self._portal.single(method, params)  # the portal is opened at the first call
 
     def check(self) -> Workspace:
         workspace = check_portal(
@@ -169,6 +182,9 @@ class Bitrix24Connector(Connector):
 
     def find(self, lookups: Sequence[Lookup]) -> Mapping[str, Sequence[Ref]]:
         return keys.find(self._portal, self.context, lookups)
+
+    def unwritable(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        return rights.unwritable(self._portal) if kinds else ()
 
     def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return held(kind, values, self._customs(kind))

@@ -23,9 +23,10 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.close import costs, custom, dialect, holding, plans, walks
+from crmkit.connectors.close import costs, custom, dialect, holding, plans, rights, walks
 from crmkit.connectors.close.custom import CustomFields, Row
 from crmkit.connectors.close.events import EventLog, merged
+from crmkit.connectors.close.hooks import CloseHooks
 from crmkit.connectors.close.keys import SCHEMAS as _SCHEMAS
 from crmkit.connectors.close.keys import Keys
 from crmkit.connectors.close.learnt import Learnt
@@ -36,6 +37,7 @@ from crmkit.connectors.close.steps import PATHS, Steps
 from crmkit.connectors.close.structure import Structure
 from crmkit.connectors.close.writes import Writer
 from crmkit.connectors.http import Http
+from crmkit.connectors.quota import Quota
 from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
 from crmkit.connectors.walk import pages as walk_pages
 from crmkit.connectors.writing import Budget, Change, Lookup, Written
@@ -89,11 +91,16 @@ class CloseConnector(Connector):
         version_seconds=0.001,
         writing=costs.WRITING,
         creatable_fields=dict.fromkeys((Kind.DEAL, Kind.COMPANY, Kind.CONTACT), CREATABLE),
+        webhooks=Support.YES,
         side_effects_off=Support.CANNOT,  # workflows and webhooks see every write
         find_lag_seconds=30.0,  # that lists show what was just written is inferred (contract, 12)
         closing_sets_close_date=True,  # a won deal without a day gets today (contract, 2)
     )
     secret_names = ("api_key", "client_id", "client_secret", "refresh_token")
+    example_options = (
+        '# auth = "oauth"                 # an OAuth app; without it an API key',
+        '# name_field = "Deal name"       # the custom field that holds names of deals: Close has none',
+    )
 
     def __init__(self, context: Context, options: Any = None) -> None:
         super().__init__(context, options or self.Options())
@@ -117,6 +124,9 @@ class CloseConnector(Connector):
         posts = Posts(context, self.http, self.learnt, self.in_flight)
         self._writer = Writer(posts, structure.write)
         self._keys = Keys(context, self.http, self.lists, self.learnt, self.read, self.in_flight)
+
+    def hooks(self) -> CloseHooks:
+        return CloseHooks(self.context, self.http)
 
     def check(self) -> Workspace:
         return self.learnt.take_workspace(self.lists.workspace())
@@ -187,6 +197,9 @@ class CloseConnector(Connector):
 
     def prepare(self, kinds: Sequence[Kind]) -> Sequence[str]:
         return self._keys.prepare(kinds)
+
+    def quota(self) -> Quota | None:
+        return rights.quota(self.http)
 
     def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return holding.holds(kind, values, self.learnt.known())

@@ -26,6 +26,7 @@ from crmkit.connectors.copper import budgets, dialect, holding, records, values,
 from crmkit.connectors.copper.bodies import FIELDS
 from crmkit.connectors.copper.choices import Account, Book
 from crmkit.connectors.copper.definitions import CREATABLE, PATH, Definitions
+from crmkit.connectors.copper.hooks import CopperHooks
 from crmkit.connectors.copper.steps import (
     ACTIVITY_TYPES,
     Steps,
@@ -35,6 +36,7 @@ from crmkit.connectors.copper.steps import (
 )
 from crmkit.connectors.copper.values import Row
 from crmkit.connectors.copper.writes import Writer
+from crmkit.connectors.hooks import TOKEN_SECRET
 from crmkit.connectors.http import Http
 from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
 from crmkit.connectors.walk import pages as walk_pages
@@ -109,9 +111,17 @@ class CopperConnector(Connector):
         writing=_WRITES,
         creatable_fields=dict.fromkeys((Kind.DEAL, Kind.COMPANY, Kind.CONTACT), CREATABLE),
         side_effects_off=Support.CANNOT,
+        webhooks=Support.YES,
         max_in_flight=12,  # none is documented; the rate limit decides
     )
     secret_names = ("api_key", "access_token")
+    example_options = (
+        'user_email = "admin@example.com" # CHANGE: the address of the API key\'s owner, an admin',
+        "day_first = false                # true if close dates are written day first, as in 31/12/2026",
+        '# time_zone = "America/New_York" # the account\'s own zone; Copper does not tell it',
+        '# currency = "USD"               # of deals that name none',
+        "# fresh_reads = true             # false is faster, and may miss edits of the last minute",
+    )
 
     def __init__(self, context: Context, options: Any = None) -> None:
         super().__init__(context, options or self.Options())
@@ -152,6 +162,10 @@ class CopperConnector(Connector):
                 f"{self.context.connection}: {self.options.time_zone!r} is not a time zone",
                 hint="Use an IANA name such as Europe/Vienna.",
             ) from error
+
+    def hooks(self) -> CopperHooks:
+        secrets = self.context.secrets
+        return CopperHooks(self.http, lambda: secrets.get(TOKEN_SECRET).get_secret_value())
 
     def check(self) -> Workspace:
         account, now = self.http.fetch(

@@ -21,7 +21,7 @@ from crmkit.connectors.base import (
     Unreadable,
 )
 from crmkit.connectors.http import Http
-from crmkit.connectors.hubspot import costs, holding, records
+from crmkit.connectors.hubspot import costs, holding, records, rights
 from crmkit.connectors.hubspot.abilities import WRITING
 from crmkit.connectors.hubspot.answers import Row
 from crmkit.connectors.hubspot.calls import Api, list_query
@@ -29,6 +29,7 @@ from crmkit.connectors.hubspot.changes import ArchivedWalk, ChangeWalk, millis, 
 from crmkit.connectors.hubspot.customs import CREATABLE, Customs
 from crmkit.connectors.hubspot.dialect import BASE_URL, HOSTS, Auth, HubSpotDialect, ScopesMissing, limits
 from crmkit.connectors.hubspot.fields import describe
+from crmkit.connectors.hubspot.hooks import HubSpotHooks
 from crmkit.connectors.hubspot.keys import KeyBook, described
 from crmkit.connectors.hubspot.linking import Linker
 from crmkit.connectors.hubspot.lookup import Lookup, readable
@@ -41,6 +42,7 @@ from crmkit.connectors.hubspot.verdicts import Verdicts
 from crmkit.connectors.hubspot.walks import FullWalk, NotById
 from crmkit.connectors.hubspot.writes import Writer
 from crmkit.connectors.pacing import Window
+from crmkit.connectors.quota import Quota
 from crmkit.connectors.walk import Segment, pack, unpack, walk
 from crmkit.connectors.writing import Act, Budget, Change, Written
 from crmkit.connectors.writing import Lookup as KeyLookup
@@ -84,6 +86,8 @@ class HubSpotConnector(Connector):
         stage_history=Support.YES,
         notes=Support.YES,
         one_close_date=True,
+        # https://knowledge.hubspot.com/properties/hubspots-default-deal-properties, "Close Date"
+        presets_month_end=True,
         notes_are_html=True,
         writing=WRITING,
         creatable_fields=CREATABLE,
@@ -93,8 +97,13 @@ class HubSpotConnector(Connector):
         max_in_flight=12,  # none is published; the rate limits decide
         version_seconds=0.001,
         search_lag_seconds=120.0,
+        webhooks=Support.YES,
     )
     secret_names: ClassVar[tuple[str, ...]] = ("token", "client_id", "client_secret", "refresh_token")
+    example_options: ClassVar[tuple[str, ...]] = (
+        '# auth = "oauth"                 # an OAuth app; without it the token of a private app or service',
+        "# search_lag_seconds = 120       # how far the search index may trail behind",
+    )
 
     def __init__(self, context: Context, options: HubSpotOptions | None = None) -> None:
         options = options or HubSpotOptions()
@@ -102,7 +111,7 @@ class HubSpotConnector(Connector):
         self._lag = options.search_lag_seconds
         self._overlap = options.overlap_seconds
         self._in_flight = options.in_flight or self.capabilities.max_in_flight
-        dialect = HubSpotDialect(context, options.auth)
+        dialect = self._dialect = HubSpotDialect(context, options.auth)
         self._http = Http(
             context,
             base_url=options.base_url or BASE_URL,
@@ -130,6 +139,9 @@ class HubSpotConnector(Connector):
             self._known,
             self._in_flight,
         )
+
+    def hooks(self) -> HubSpotHooks:
+        return HubSpotHooks()
 
     def close(self) -> None:
         self._http.close()
@@ -369,6 +381,12 @@ class HubSpotConnector(Connector):
         if made:
             self._portal.forget()
         return made
+
+    def quota(self) -> Quota | None:
+        return rights.quota(self._http)
+
+    def unwritable(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        return rights.unwritable(self._dialect.granted(), kinds)
 
     def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return holding.holds(kind, values, self._known(kind))

@@ -90,6 +90,10 @@ class HubSpotDialect:
         self._used = threading.local()
         self.http: Http | None = None
 
+    def granted(self) -> str | None:
+        """The scopes of the access token, as they were told when it was given; `None` if they were not."""
+        return self._tokens.current()[1].get("scope") if self._tokens is not None else None
+
     def authorise(self, call: Call, *, force: bool) -> Call:
         if self._tokens is None:
             if self._static is None:
@@ -177,7 +181,9 @@ def _grant(answer: Answer, current: str) -> Grant:
         raise BadAnswer(f"{answer.what}: no access token in the answer ({answer.shape()})")
     fresh = body.get("refresh_token")
     changed = isinstance(fresh, str) and fresh and fresh != current
-    return Grant(access, float(lifetime), fresh if changed else None)
+    scopes = body.get("scopes")
+    told = {"scope": " ".join(map(str, scopes))} if isinstance(scopes, list) else None
+    return Grant(access, float(lifetime), fresh if changed else None, told)
 
 
 def _forbidden(text: str, body: Mapping[str, Any]) -> CrmkitError:

@@ -27,6 +27,7 @@ _ROWS_KEY: Mapping[str, str] = {
     "GET /crm/v8/settings/layouts": "layouts",
     "GET /crm/v8/settings/pipeline": "pipeline",
     "GET /crm/v8/Contacts/roles": "contact_roles",
+    "GET /crm/v8/actions/watch": "watch",
 }
 _SUCCESSES_TO_WIDEN = 50
 _SAME_REFUSAL_SECONDS = 1.0

@@ -19,10 +19,12 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
+from crmkit.connectors.hooks import TOKEN_SECRET
 from crmkit.connectors.http import Http
+from crmkit.connectors.quota import Quota
 from crmkit.connectors.walk import Segment, pack, unpack, walk
 from crmkit.connectors.writing import Budget, Change, Lookup, Written
-from crmkit.connectors.zoho import columns, coql, costs, holding, writes
+from crmkit.connectors.zoho import columns, coql, costs, holding, rights, writes
 from crmkit.connectors.zoho.calls import Calls, Gate, has_ids
 from crmkit.connectors.zoho.coql import Source, chunks
 from crmkit.connectors.zoho.customs import CREATABLE
@@ -36,6 +38,7 @@ from crmkit.connectors.zoho.dialect import (
     limits,
 )
 from crmkit.connectors.zoho.history import StageHistory
+from crmkit.connectors.zoho.hooks import ZohoHooks
 from crmkit.connectors.zoho.keys import KEYED
 from crmkit.connectors.zoho.lists import Notes
 from crmkit.connectors.zoho.posts import Posts
@@ -123,11 +126,17 @@ class ZohoConnector(Connector):
         search_lag_seconds=0.0,  # COQL reads the database
         find_lag_seconds=60.0,  # lists of notes; records are found by COQL
         side_effects_off=Support.YES,
+        webhooks=Support.YES,
         writing=WRITING,
         creatable_fields=CREATABLE,
         field_label_length=25,  # field_label of the official "create fields" schema
     )
     secret_names = ("client_id", "client_secret", "refresh_token")
+    example_options = (
+        'data_centre = "us"               # where the org lives: us, eu, in, au, cn, jp, ca or sa',
+        "# calls_at_once = 10             # 5 in the Free edition",
+        '# contact_role = "Influencer"    # for further contacts of a deal that have no role of their own',
+    )
 
     def __init__(self, context: Context, options: ZohoOptions) -> None:
         super().__init__(context, options)
@@ -153,6 +162,9 @@ class ZohoConnector(Connector):
         )
         self._dialect.use(http)
         self._calls = Calls(http, gate)
+        self._hooks = ZohoHooks(
+            self._calls, Posts(http, gate), lambda: context.secrets.get(TOKEN_SECRET).get_secret_value()
+        )
         self._metadata = Metadata(self._calls, context.clock)
         self._notes = Notes(self._calls, context.connection)
         self._history = StageHistory(self._calls, self._metadata, context, in_flight=self._in_flight)
@@ -169,6 +181,9 @@ class ZohoConnector(Connector):
             short=self._dialect.short,
             in_flight=at_once,
         )
+
+    def hooks(self) -> ZohoHooks:
+        return self._hooks
 
     def check(self) -> Workspace:
         lacking: Sequence[str] = ()
@@ -344,6 +359,13 @@ class ZohoConnector(Connector):
 
     def create_field(self, kind: Kind, wanted: Field) -> Field:
         return self._writer.create_field(kind, wanted)
+
+    def quota(self) -> Quota | None:
+        org = self._metadata.org()
+        return rights.read_quota(org, self._dialect.credits_remaining)
+
+    def unwritable(self, kinds: Sequence[Kind]) -> Sequence[str]:
+        return rights.unwritable(self._dialect.tokens.current()[1].get("scope"), kinds)
 
     def holds(self, kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return holding.holds(kind, values, self._shapes.seen(kind))

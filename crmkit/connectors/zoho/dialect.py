@@ -77,6 +77,14 @@ SCOPES: Mapping[str, str] = {
     "GET /crm/v8/Contacts/roles": "ZohoCRM.modules.contacts.READ",
     "GET /crm/v8/Deals/Notes": "ZohoCRM.modules.notes.READ",
     "GET /crm/v8/Accounts/Notes": "ZohoCRM.modules.notes.READ",
+    **{
+        f"{verb} /crm/v8/actions/watch": "ZohoCRM.notifications.ALL"
+        for verb in ("GET", "POST", "PUT", "DELETE")
+    },
+    **{
+        f"{verb} /crm/v8/actions/watch": "ZohoCRM.notifications.ALL"
+        for verb in ("GET", "POST", "PUT", "DELETE")
+    },
     "POST /crm/v8/settings/fields": "ZohoCRM.settings.fields.CREATE",
     "PATCH /crm/v8/settings/fields": "ZohoCRM.settings.fields.UPDATE",
     "POST /crm/v8/settings/pipeline": "ZohoCRM.settings.pipeline.CREATE",
