@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from crmkit.sandbox.clicks import Wanted
 from crmkit.sandbox.control import CONTROL_PREFIX, control
+from crmkit.sandbox.courier import Courier
 from crmkit.sandbox.edits import edit_at_random
 from crmkit.sandbox.faults import CallKind, Fault, FaultPlan
 from crmkit.sandbox.limits import Concurrency
@@ -58,6 +59,7 @@ class VendorApp:
         origin: Scheme, host and port, once the sandbox listens.
         crashes: Tracebacks of handlers that failed; the client saw a 500.
         late: Calls that are still to be carried out, see `Fault.COMMIT_LATE`.
+        courier: Delivers webhooks.
     """
 
     name: ClassVar[str]
@@ -75,6 +77,7 @@ class VendorApp:
         )
         lag = self.settings.lag_seconds
         world.lag_seconds = self.default_lag_seconds if lag is None else lag
+        self.courier: Courier = Courier(seed=self.settings.seed)
         self._routes: list[Route] = []
         self._routes_by_method: dict[str, list[Route]] = {}
 
@@ -129,6 +132,10 @@ class VendorApp:
 
         The API then makes the pipelines of them.
         """
+        return False
+
+    def click_webhook(self, target: str) -> bool:
+        """Enter where webhooks go, as a person does in a CRM's settings; whether this one has a place for it."""
         return False
 
     def expire_tokens(self) -> None:

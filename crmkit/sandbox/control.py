@@ -15,6 +15,7 @@
 | `POST commit-late` | carries out what the fault `commit_late` put off -> `{calls}` |
 | `POST click` | `{pipeline?, to?, stages: [{name, outcome, probability?}]}`: what an administrator makes |
 | `POST clock` | `{advance: seconds}` and / or `{stop: true}` -> `{now}` |
+| `POST webhooks` | `{target?, duplicates?, shuffle?, lose?, tries?}` -> `{sent, answers, idle}` |
 | `POST settings` | `{latency_ms?, limits?, lag_seconds?}` |
 | `POST clear` | sets the counters to zero |
 
@@ -163,6 +164,15 @@ def _settings(app: VendorApp, said: Any) -> Any:
     return {}
 
 
+def _webhooks(app: VendorApp, said: Any) -> Any:
+    if "target" in said and not app.click_webhook(said["target"]):
+        raise ValueError("here webhooks are made by API")
+    for name in ("duplicates", "shuffle", "lose", "tries"):
+        if name in said:
+            setattr(app.courier.habits, name, said[name])
+    return {"sent": app.courier.sent, "answers": list(app.courier.answers), "idle": app.courier.idle()}
+
+
 def _clear(app: VendorApp, _: Any) -> Any:
     app.requests.clear()
     app.faults.hits.clear()
@@ -188,5 +198,6 @@ _CALLS: Mapping[tuple[str, str], Callable[[VendorApp, Any], Any]] = {
     ("POST", "faults"): _faults,
     ("POST", "clock"): _clock,
     ("POST", "settings"): _settings,
+    ("POST", "webhooks"): _webhooks,
     ("POST", "clear"): _clear,
 }

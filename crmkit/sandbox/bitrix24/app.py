@@ -24,6 +24,7 @@ from crmkit.sandbox.bitrix24.auth import (
     token_answer,
 )
 from crmkit.sandbox.bitrix24.batch import method_name, run_batch
+from crmkit.sandbox.bitrix24.events import APPLICATION_TOKEN, Events
 from crmkit.sandbox.bitrix24.methods import WRITES, run
 from crmkit.sandbox.bitrix24.php import parse_query
 from crmkit.sandbox.bitrix24.portal import UNSET, Answer, Caller, Failure, Portal
@@ -73,6 +74,7 @@ class Bitrix24App(VendorApp):
         super().__init__(world, settings)
         clock = world.clock.monotonic
         self.portal = Portal(world, self.settings)
+        self.events = Events(self.portal, self.courier)
         self.work = Work(self.portal)
         self.tokens = Tokens(self.settings.seed, clock)
         capacity, leak = _BUCKETS[str(self.portal.setting("plan", "standard"))]
@@ -91,6 +93,7 @@ class Bitrix24App(VendorApp):
             "client_id": CLIENT_ID,
             "client_secret": CLIENT_SECRET,
             "refresh_token": self.tokens.refresh_token,
+            "application_token": APPLICATION_TOKEN,
         }
 
     @property
@@ -147,6 +150,11 @@ class Bitrix24App(VendorApp):
     def rate_limited(self, reason: str) -> Response:
         """503 without any header that would say how long to wait."""
         return _refused(Failure("QUERY_LIMIT_EXCEEDED", "Too many requests", 503))
+
+    def click_webhook(self, target: str) -> bool:
+        """The handler of an outgoing webhook, with all events chosen."""
+        self.events.target = target
+        return True
 
     def expire_tokens(self) -> None:
         """End every access token; the webhook lives on."""

@@ -9,6 +9,7 @@ from crmkit.sandbox.bitrix24 import (
     activities,
     currencies,
     directory,
+    events,
     imports,
     links,
     merging,
@@ -205,5 +206,8 @@ METHODS: Mapping[str, Method] = {
     "profile": people.profile,
     "scope": _scope,
     "app.info": _app_info,
+    "event.bind": events.event_bind,
+    "event.unbind": events.event_unbind,
+    "event.get": events.event_get,
     "server.time": _plain(directory.server_time),
 }

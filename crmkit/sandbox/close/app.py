@@ -23,6 +23,7 @@ from crmkit.sandbox.close.people import People
 from crmkit.sandbox.close.records import Records
 from crmkit.sandbox.close.search import Search
 from crmkit.sandbox.close.seed import finish_seed, vendor_seed
+from crmkit.sandbox.close.webhooks import Webhooks
 from crmkit.sandbox.close.writes import carry_out, write_table
 from crmkit.sandbox.faults import CallKind
 from crmkit.sandbox.vendor import VendorSeed
@@ -65,6 +66,7 @@ class CloseApp(VendorApp):
         max_skip = int(self.settings.extra.get("close_max_skip", 10_000))
         self.records = Records(world)
         self.events = EventLog(self.records, self._caller)
+        self.webhooks = Webhooks(self.events, self.settings.seed, self.courier)
         self.opportunities = Opportunities(self.records, max_skip)
         self.people = People(self.records, max_skip)
         self.activities = Activities(self.records)
@@ -136,14 +138,17 @@ class CloseApp(VendorApp):
             "/custom_field/{type}/": lambda params, path: people.custom_fields(path["type"], params),
             "/custom_field/{type}/{id}/": lambda params, path: people.custom_field(path["type"], path["id"]),
             "/custom_field_schema/{type}/": lambda params, path: people.custom_field_schema(path["type"]),
-            "/webhook/": lambda params, path: {"data": [], "has_more": False},
+            **self.webhooks.reads(),
             "/task/": lambda params, path: {"data": [], "has_more": False},
             "/export/": lambda params, path: self.exports.all(),
             "/export/opportunity/": lambda params, path: self.exports.all(),
             "/export/{id}/": lambda params, path: self.exports.poll(path["id"], self.origin),
             "/export/opportunity/{id}/": lambda params, path: self.exports.poll(path["id"], self.origin),
         }
-        writes = write_table(self.desk, self.people, self.activities, self.events)
+        writes = {
+            **write_table(self.desk, self.people, self.activities, self.events),
+            **self.webhooks.writes(),
+        }
         rest = sorted({*reads, *writes} - set(_BUSY), key=lambda path: path.count("{"))
         routes = [
             Route("/oauth2/token/", self._token, methods=["POST"]),

@@ -87,6 +87,7 @@ class EventLog:
     def __init__(self, records: Records, caller: Callable[[], str]) -> None:
         self.records, self.world, self._caller = records, records.world, caller
         self.events: list[Event] = []
+        self.followers: list[Callable[[Event], None]] = []
         self._rng = random.Random(f"close-events-{records.organization_id}")
         self._numbers = 0
         self._unborn: set[str] = set()
@@ -204,6 +205,8 @@ class EventLog:
             self.events.append(event)
         else:
             insort(self.events, event)
+        for follow in self.followers:
+            follow(event)
 
     def _write_merge(
         self, at: datetime, source_id: str, destination: Company, user_id: str | None = None

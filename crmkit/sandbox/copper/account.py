@@ -8,6 +8,7 @@ from typing import Any
 from crmkit.sandbox.copper.records import ENTITY_TYPES, Records
 from crmkit.sandbox.copper.uniqueness import Taken
 from crmkit.sandbox.copper.webhooks import Webhooks
+from crmkit.sandbox.courier import Courier
 from crmkit.sandbox.rows import Kind, SideEffect, User
 
 
@@ -19,10 +20,10 @@ class Account:
         taken: E-mail addresses and domains that are taken.
     """
 
-    def __init__(self, records: Records, extra: Mapping[str, Any]) -> None:
+    def __init__(self, records: Records, extra: Mapping[str, Any], courier: Courier | None = None) -> None:
         self.records, self.world, self.extra = records, records.world, extra
         self.taken = Taken(self.world)
-        self.webhooks = Webhooks(self.world.clock)
+        self.webhooks = Webhooks(self.world, courier)
 
     @property
     def user(self) -> User:

@@ -64,7 +64,7 @@ class CopperApp(VendorApp):
         )
         self.searches = Search(self.records, newer=bool(extra.get("copper_newer_filters")))
         self.activities = Activities(self.records)
-        self.account = Account(self.records, extra)
+        self.account = Account(self.records, extra, self.courier)
         self.links = Links(self.account)
         self.writing = Writing(self.account, self.activities, self.links)
         self.window = RollingWindow(_CALLS_PER_MINUTE, 60, world.clock.monotonic)

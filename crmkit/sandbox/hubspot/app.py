@@ -28,6 +28,7 @@ from crmkit.sandbox.hubspot.records import Records
 from crmkit.sandbox.hubspot.schema import Schema
 from crmkit.sandbox.hubspot.schema_writes import SchemaWrites
 from crmkit.sandbox.hubspot.search import Search
+from crmkit.sandbox.hubspot.webhooks import Webhooks
 from crmkit.sandbox.hubspot.writes import Writes
 from crmkit.sandbox.seed import KEY_FIELD
 from crmkit.sandbox.vendor import VendorSeed
@@ -71,6 +72,7 @@ class HubSpotApp(VendorApp):
             key_field.extra["hasUniqueValue"] = True
         self.portal = Portal(world, self.settings)
         self.auth = Auth(self.portal)
+        self.webhooks = Webhooks(world, self.portal.portal_id, self.auth.client_secret, self.courier)
         tier = TIERS[self.settings.extra.get("hubspot_tier", "professional")]
         self.quota = Quota(tier, self.portal.zone, world.clock, world.clock.monotonic)
 
@@ -154,6 +156,11 @@ class HubSpotApp(VendorApp):
     def rate_limited(self, reason: str) -> Response:
         """The 429 of the ten seconds."""
         return too_many("TEN_SECONDLY_ROLLING")
+
+    def click_webhook(self, target: str) -> bool:
+        """The target URL of the app, with everything subscribed."""
+        self.webhooks.target = target
+        return True
 
     def expire_tokens(self) -> None:
         """End every OAuth access token."""

@@ -38,6 +38,7 @@ from crmkit.sandbox.zoho.field_writes import FieldWrites
 from crmkit.sandbox.zoho.links import Links
 from crmkit.sandbox.zoho.lists import Lists
 from crmkit.sandbox.zoho.metadata import Metadata
+from crmkit.sandbox.zoho.notifications import Notifications
 from crmkit.sandbox.zoho.org import Org
 from crmkit.sandbox.zoho.people import make_modules
 from crmkit.sandbox.zoho.pipeline_writes import PipelineWrites
@@ -89,6 +90,7 @@ class ZohoApp(VendorApp):
         self.credits = Budget(credit, _DAY_SECONDS, world.clock.monotonic)
         self.running, self.pool = Concurrency(at_a_time), Concurrency(_POOL)
         self.uniques = Uniques(world)
+        self.notifications = Notifications(self.org, self.courier)
         self._modules: dict[str, Module] = {}
         self._made_for: Any = None
 
@@ -124,6 +126,7 @@ class ZohoApp(VendorApp):
             *Metadata(self.org, self.modules, self.edition).routes(),
             *PipelineWrites(self.org).routes(),
             *FieldWrites(self.org, self.modules).routes(),
+            *self.notifications.routes(),
             *Search(self.org, self.modules, lists).routes(),
             *Links(self.org, writes).routes(),
             *writes.routes(),
