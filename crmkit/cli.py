@@ -39,6 +39,7 @@ _LATE = {
     "report": "crmkit.commands.report:report",
     "resume": "crmkit.commands.sync:resume",
     "review": "crmkit.commands.review:review",
+    "run": "crmkit.commands.work:run_command",
     "runs": "crmkit.commands.runs:runs",
     "sandbox": "crmkit.commands.sandbox:sandbox",
     "schedule": "crmkit.commands.schedule:schedule",

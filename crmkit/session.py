@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ from crmkit.sync.upgrade import Upgrade
 
 STATE = "state"
 """The name under which the password of a state store on a database server is kept as a secret."""
+
+
+class StopHere(Exception):
+    """Raised by who watches a pull or a run: it shall end at its next border, to be taken up later."""
 
 
 @dataclass(slots=True)
@@ -168,7 +173,7 @@ def pull(
         futures = [pool.submit(one.run) for one in pulls]
         try:
             watch(running, lambda: all(future.done() for future in futures))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StopHere):
             for connector in connectors:
                 connector.context.cancelled.set()
         finally:
@@ -182,6 +187,14 @@ def _has_notes(connector: Connector) -> bool:
     return connector.capabilities.notes is Support.YES
 
 
+class _Tuning:
+    """What the interpreter is set to while anything pulls; several may at once."""
+
+    lock = threading.Lock()
+    pulls = 0
+    before: tuple[tuple[int, int, int], float] | None = None
+
+
 @contextmanager
 def full_pipe() -> Iterator[None]:
     """Tune the interpreter for a pull: many threads that each handle one page after another.
@@ -189,13 +202,20 @@ def full_pipe() -> Iterator[None]:
     Records hold no cycles, and the search for some took a fifth of the time. Threads hand
     over whole pages, so that a shorter turn than a page takes only costs.
     """
-    thresholds, turn = gc.get_threshold(), sys.getswitchinterval()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    sys.setswitchinterval(0.05)
+    with _Tuning.lock:
+        _Tuning.pulls += 1
+        if _Tuning.pulls == 1:
+            _Tuning.before = gc.get_threshold(), sys.getswitchinterval()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
+            sys.setswitchinterval(0.05)
     try:
         yield
     finally:
-        sys.setswitchinterval(turn)
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
+        with _Tuning.lock:
+            _Tuning.pulls -= 1
+            if _Tuning.pulls == 0 and _Tuning.before is not None:
+                thresholds, turn = _Tuning.before
+                sys.setswitchinterval(turn)
+                gc.set_threshold(*thresholds)
+                gc.unfreeze()

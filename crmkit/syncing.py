@@ -17,7 +17,7 @@ from crmkit.errors import ConfigError, CredentialsError, CrmkitError, Interrupte
 from crmkit.mapping.stages import StageMap
 from crmkit.model import Workspace
 from crmkit.report.load import outline, stage_map
-from crmkit.session import RunningPull, Session, pull
+from crmkit.session import RunningPull, Session, StopHere, pull
 from crmkit.sync import queries, schema, tables
 from crmkit.sync.group import Group, compile_group
 from crmkit.sync.hub import Intent
@@ -216,7 +216,7 @@ def watched(
         future = pool.submit(work)
         try:
             watch(lambda: _progress(opened, state, before, totals or {}), future.done)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StopHere):
             for member in opened.group.members.values():
                 member.connector.context.cancelled.set()
         return future.result()

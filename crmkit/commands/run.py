@@ -42,6 +42,13 @@ class Run:
             self.observe(self.session)
         return self.session
 
+    def another(self) -> Session:
+        """The same workspace once more, for another thread: it masks the same secrets."""
+        own = self.open()
+        session = Session(own.config, redactor=own.redactor, clock=own.clock)
+        self.observe(session)
+        return session
+
     def observe(self, session: Session) -> None:
         """Let the logs, metrics and traces that are asked for listen to a workspace."""
         log = Log(self.log, session.redactor.redact) if self.log is not None else None

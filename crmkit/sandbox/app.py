@@ -135,7 +135,7 @@ class VendorApp:
         return False
 
     def click_webhook(self, target: str) -> bool:
-        """Enter where webhooks go, as a person does in a CRM's settings; whether this one has a place for it."""
+        """Enter where webhooks go, as a person does in the settings; whether there is a place for it."""
         return False
 
     def expire_tokens(self) -> None:

@@ -13,6 +13,7 @@ from crmkit.errors import StateError, UsageError
 from crmkit.scheduling.quiet import QuietHours
 from crmkit.scheduling.schedule import Schedule, due
 from crmkit.scheduling.task import Task
+from crmkit.sync import schema
 from crmkit.sync.schema import Moment, metadata
 from crmkit.sync.schema import text as _text
 
@@ -39,6 +40,8 @@ schedules = sa.Table(
     sa.Column("exit_code", sa.Integer),
 )
 _ROW = schedules.c
+ABANDONED_AFTER = timedelta(minutes=10)
+"""So long a tick is left to whoever began it, although nobody seems to hold a lease for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,46 @@ def ended(state: State, name: str, due_at: datetime, exit_code: int, at: datetim
             .where(_ROW.name == name, _ROW.last_due == due_at.astimezone(UTC))
             .values(ended_at=at.astimezone(UTC), exit_code=exit_code)
         )
+
+
+def abandoned(state: State, stored: Sequence[Stored], now: datetime) -> list[Stored]:
+    """Schedules whose last tick was begun and never ended, and that nobody works on any more.
+
+    The process is gone: whoever runs `retake` with success goes on in its place.
+    """
+    found = [
+        one
+        for one in stored
+        if one.schedule.enabled
+        and one.started_at is not None
+        and one.ended_at is None
+        and now - one.started_at >= ABANDONED_AFTER
+    ]
+    if not found:
+        return []
+    row = schema.leases.c
+    with state.read() as db:
+        names = db.execute(sa.select(row.name).where(row.expires_at > now.astimezone(UTC))).scalars()
+        working = set(names)
+    # A sync pulls its members first, and holds only their leases meanwhile.
+    pulling = any(name.startswith("pull:") for name in working)
+    return [one for one in found if not pulling and str(one.schedule.what) not in working]
+
+
+def retake(state: State, stored: Stored, now: datetime) -> bool:
+    """Whether the caller is the one to take up an abandoned tick."""
+    with state.write() as db:
+        done = db.execute(
+            schedules.update()
+            .where(
+                _ROW.name == stored.schedule.name,
+                _ROW.last_due == stored.last_due,
+                _ROW.started_at == stored.started_at,
+                _ROW.ended_at.is_(None),
+            )
+            .values(started_at=now.astimezone(UTC))
+        )
+    return done.rowcount == 1
 
 
 def unknown(name: str) -> UsageError:
