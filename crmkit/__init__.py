@@ -1,3 +1,3 @@
 """Five CRMs as one pipeline: sync, migrate, report."""
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"

@@ -9,10 +9,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
 from crmkit.sync import state
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("crmkit", deadline=None)
+hypothesis.settings.load_profile("crmkit")
 
 RAM = Path("/dev/shm")
 RAM_BYTES = 2 * 2**30  # more than the whole suite holds at once
