@@ -9,6 +9,8 @@ record_order = ["hubspot-us"]          # whose values count for a deal that two 
 fiscal_start_month = 4
 teams = { North = ["ada@example.org"] }
 renewal_fields = { hubspot-us = "renewal_date" }
+forecast_names = { "Stretch" = "best_case" }   # a CRM's own forecast categories
+commit_share = 0.8                     # without a category: commit from this probability on
 
 [[report.quotas]]
 period = "2026-Q4"                     # or 2026-11, or 2026
@@ -84,6 +86,12 @@ class ReportSettings(_Section):
     forecast_categories: Mapping[
         str, Literal["omitted", "pipeline", "best_case", "most_likely", "commit"]
     ] = {}
+    forecast_names: Mapping[
+        Annotated[str, Field(min_length=1)],
+        Literal["omitted", "pipeline", "best_case", "most_likely", "commit"],
+    ] = {}
+    commit_share: Decimal = Field(default=Decimal("0.9"), ge=0, le=1)
+    best_case_share: Decimal = Field(default=Decimal("0.5"), ge=0, le=1)
     skipped_stages: Literal["fill", "exclude"] = "fill"
 
     stale_days: Days = 30
@@ -121,6 +129,15 @@ class ReportSettings(_Section):
         for quota in self.quotas:
             if quota.team is not None and quota.team not in self.teams:
                 raise ValueError(f"quotas: there is no team {quota.team!r}; add it to teams")
+        return self
+
+    @model_validator(mode="after")
+    def _commit_is_surer(self) -> ReportSettings:
+        if self.best_case_share > self.commit_share:
+            raise ValueError(
+                f"best_case_share ({self.best_case_share}) is above commit_share ({self.commit_share}): "
+                "a commit is the surer of the two"
+            )
         return self
 
     @field_validator("time_zone")

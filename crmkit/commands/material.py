@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from crmkit.connectors import registry
 from crmkit.errors import ConfigError
 from crmkit.report import load
 from crmkit.report.calendar import span_of
@@ -99,6 +100,9 @@ def gather(
                 for one in [span_of(quota.period, fiscal)]
             ),
             forecast_categories=report.forecast_categories,
+            forecast_names=report.forecast_names,
+            commit_share=report.commit_share,
+            best_case_share=report.best_case_share,
             skip_policy=SkipPolicy(report.skipped_stages),
             stale_days=report.stale_days,
             stale_warning_days=report.stale_warning_days,
@@ -109,6 +113,11 @@ def gather(
             amount_required_stage=report.amount_required_stage,
             outlier_factor=report.outlier_factor,
             push_limit=report.push_limit,
+            month_end_close=frozenset(
+                name
+                for name, one in chosen.items()
+                if registry.connector(one.crm).capabilities.presets_month_end
+            ),
             follow_up_days=report.follow_up_days,
             renewal_days=report.renewal_days,
         ),

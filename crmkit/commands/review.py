@@ -14,6 +14,8 @@ from crmkit.commands.report import save, save_bytes, write_csv
 from crmkit.commands.run import Run
 from crmkit.errors import UsageError
 from crmkit.report.inputs import Scope
+from crmkit.report.listed import ListedDeal
+from crmkit.report.metrics.listed import listed_deals
 from crmkit.report.metrics.pairs import DETAILED, REFS
 from crmkit.report.render.markdown import escaped, markdown_text
 from crmkit.report.render.review_page import review_html
@@ -86,17 +88,29 @@ def review(
     ):
         detailed = REFS if form in _COMPLETE else DETAILED
         figures = weekly_review(found.facts, found.settings, detailed=detailed)
-    _write(run, form, out, figures, lang or session.config.settings.report.language)
+        listed: tuple[tuple[ListedDeal, ...], int] = ((), 0)
+        if form == "html":
+            listed = listed_deals(
+                found.facts, found.settings, closed_since=figures.since.astimezone(zone).date()
+            )
+    _write(run, form, out, figures, listed, lang or session.config.settings.report.language)
     _warn(run, form, figures)
 
 
-def _write(run: Run, form: str, out: Path | None, figures: WeeklyReview, language: str) -> None:
+def _write(
+    run: Run,
+    form: str,
+    out: Path | None,
+    figures: WeeklyReview,
+    listed: tuple[tuple[ListedDeal, ...], int],
+    language: str,
+) -> None:
     terminal, texts = run.terminal, texts_of(language)
     if form == "table" and out is None:
         terminal.out.print(terminal_review(figures, review_tables(figures, texts), texts))
     elif form == "html":
         path = out or Path("pipeline-review.html")
-        save(path, review_html(figures, language))
+        save(path, review_html(figures, *listed, language))
         terminal.say(f"Wrote {path}")
     elif form == "xlsx":
         path = out or Path("pipeline-review.xlsx")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from crmkit.connectors.clock import Clock, SystemClock
+from crmkit.connectors.pacing import Allowance, Shared
 from crmkit.connectors.quota import Quota
 from crmkit.connectors.usage import Usage
 from crmkit.connectors.writing import Budget, Change, Lookup, Writing, Written, budget_by_batch
@@ -21,6 +22,7 @@ from crmkit.observing import SILENT, Observer
 
 if TYPE_CHECKING:
     from crmkit.connectors.hooks import Hooks
+    from crmkit.connectors.logins import Login
 
 
 class Support(StrEnum):
@@ -208,7 +210,8 @@ class Context:
 
     `pace=False` drops the limits kept on this side; only a CRM on this machine allows it.
     `read_only` makes the transport refuse every call that would change something; `permit`
-    is asked before each one. `observer` is told what happens.
+    is asked before each one. `observer` is told what happens. `shared` keeps the limits where
+    several processes draw from them; `allowance` is asked before every request.
     """
 
     connection: str
@@ -220,6 +223,8 @@ class Context:
     read_only: bool = False
     permit: Permit = field(default_factory=Permit)
     observer: Observer = SILENT
+    shared: Shared | None = None
+    allowance: Allowance | None = None
 
 
 class ConnectorOptions(BaseModel):
@@ -422,6 +427,14 @@ class Connector(ABC):
                 have to be read whole to find one.
         """
         return Budget(len(lookups), float(len(lookups)), len(lookups))
+
+    @classmethod
+    def logins(cls, options: Any) -> tuple[Login, ...]:
+        """The ways to log in that fit the options, the usual one first; makes no call."""
+        del options
+        from crmkit.connectors.logins import typed  # noqa: PLC0415 - it needs the transport, which needs this
+
+        return (typed(cls.secret_names),)
 
     def hooks(self) -> Hooks:
         """The CRM's webhooks; makes no call.

@@ -95,6 +95,20 @@ class CloseFigures(OpenFigures):
     end: date
 
 
+class DueFigures(OpenFigures):
+    """Open deals expected to close in `[start, end)`, days: what the waterfall of the period ends with.
+
+    `overdue_count` of them, worth `overdue_amount`, should have closed before `as_of`; coverage and
+    forecast leave those out (metrics.md 11).
+    """
+
+    key: str
+    start: date
+    end: date
+    overdue_count: int
+    overdue_amount: Number
+
+
 class LostPart(Figure):
     """Lost deals of one kind or one reason; `name` is `None` where none was given."""
 

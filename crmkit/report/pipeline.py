@@ -15,6 +15,7 @@ from crmkit.report.metrics.hygiene import hygiene
 from crmkit.report.metrics.movement import movement
 from crmkit.report.metrics.periods import current_period, review_start, trailing_window
 from crmkit.report.metrics.renewals import renewals
+from crmkit.report.metrics.result_parts import results_in_parts
 from crmkit.report.metrics.slip import slips
 from crmkit.report.metrics.stuck import stuck
 from crmkit.report.metrics.summary import summary
@@ -35,7 +36,7 @@ def pipeline_report(facts: Facts, settings: Settings) -> PipelineReport:
     lingering = ageing.overdue_or_stale(facts, settings)
     span = current_period(settings)
     trailing, period = (
-        results.results(facts, settings, window, overdue_or_stale=lingering)
+        results_in_parts(facts, settings, window, overdue_or_stale=lingering)
         for window in (trailing_window(settings), (span.start, span.end))
     )
     converted = conversion(facts, settings)
@@ -64,6 +65,7 @@ def pipeline_report(facts: Facts, settings: Settings) -> PipelineReport:
         by_close_quarter=quarters,
         overdue=open_deals.overdue(facts, settings),
         no_close_date=open_deals.no_close_date(facts, settings),
+        due_in_period=open_deals.due_in(facts, settings, span),
         ageing=ageing.ageing(facts, settings),
         trailing=trailing,
         period=period,

@@ -11,13 +11,13 @@ from crmkit.report.figures import (
     CloseFigures,
     ConnectionFigures,
     DealLine,
+    DueFigures,
     Figure,
     Items,
     NativeStageFigures,
     OpenFigures,
     OpenSummary,
     OwnerFigures,
-    PeriodResults,
     StageFigures,
     Velocity,
 )
@@ -31,6 +31,7 @@ from crmkit.report.metrics.funnel import Funnel
 from crmkit.report.metrics.hygiene.figures import Hygiene
 from crmkit.report.metrics.movement_figures import Movement
 from crmkit.report.metrics.renewals import Renewals
+from crmkit.report.metrics.result_figures import ResultsInParts
 from crmkit.report.metrics.slip_figures import Slips
 from crmkit.report.metrics.stuck_figures import StuckDeals
 from crmkit.report.metrics.summary import Summary
@@ -71,9 +72,10 @@ class PipelineReport(Figure):
     by_close_quarter: tuple[CloseFigures, ...]
     overdue: OpenFigures
     no_close_date: OpenFigures
+    due_in_period: DueFigures
     ageing: Ageing
-    trailing: PeriodResults
-    period: PeriodResults
+    trailing: ResultsInParts
+    period: ResultsInParts
     velocity: tuple[Velocity, ...]
     top_deals: tuple[DealLine, ...]
     items: Items

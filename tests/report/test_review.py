@@ -94,7 +94,7 @@ def test_a_terminal_shows_the_waterfall_with_bars_and_nothing_hidden(review):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_has_charts_lists_and_links_and_runs_nothing_foreign(review, language):
-    page = review_html(review, language)
+    page = review_html(review, language=language)
     assert "<script>alert" not in page
     assert len(re.findall(r"<script", page)) == 2
     assert 'href="https://crm.example/slipped"' in page

@@ -21,7 +21,7 @@ from crmkit.connectors.base import (
     Unreadable,
 )
 from crmkit.connectors.http import Http
-from crmkit.connectors.hubspot import costs, holding, records, rights
+from crmkit.connectors.hubspot import costs, holding, login, records, rights
 from crmkit.connectors.hubspot.abilities import WRITING
 from crmkit.connectors.hubspot.answers import Row
 from crmkit.connectors.hubspot.calls import Api, list_query
@@ -41,6 +41,7 @@ from crmkit.connectors.hubspot.structure import Builder
 from crmkit.connectors.hubspot.verdicts import Verdicts
 from crmkit.connectors.hubspot.walks import FullWalk, NotById
 from crmkit.connectors.hubspot.writes import Writer
+from crmkit.connectors.logins import Login
 from crmkit.connectors.pacing import Window
 from crmkit.connectors.quota import Quota
 from crmkit.connectors.walk import Segment, pack, unpack, walk
@@ -104,6 +105,10 @@ class HubSpotConnector(Connector):
         '# auth = "oauth"                 # an OAuth app; without it the token of a private app or service',
         "# search_lag_seconds = 120       # how far the search index may trail behind",
     )
+
+    @classmethod
+    def logins(cls, options: Any) -> tuple[Login, ...]:
+        return login.logins(options.auth, options.base_url)
 
     def __init__(self, context: Context, options: HubSpotOptions | None = None) -> None:
         options = options or HubSpotOptions()

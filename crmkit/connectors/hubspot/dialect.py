@@ -116,7 +116,7 @@ class HubSpotDialect:
         if call.path.endswith(TOKEN_PATH) and answer.status in (400, 401, 403):
             return AccessDenied(
                 f"{text}: HubSpot gives no access token",
-                hint="Log in again with `crmkit login`; the app may have been uninstalled.",
+                hint=f"Log in again with `crmkit login {self._context.connection}`; was the app removed?",
             )
         if answer.status == 401:
             return AccessDenied(text)

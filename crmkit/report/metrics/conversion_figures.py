@@ -18,7 +18,9 @@ class StageConversion(Figure):
     says that they are too many to judge. `funnel_any` deals entered the stage itself in the
     period (nothing filled), `funnel_all` of them were in every earlier stage too. Durations are
     days over deals that left the stage for good in the period, all their stays together;
-    `current_count` deals are in it at `as_of`, for `current_age_*` days since they entered.
+    `current_count` deals are in it at `as_of`, for `current_age_*` days since they entered. `refs` are
+    the deals of the cohort that are among the first 20,000 deals of the report (open ones before
+    closed ones): those that a page lists.
     """
 
     stage: str
@@ -38,6 +40,7 @@ class StageConversion(Figure):
     current_count: int
     current_age_median: Average
     current_age_p90: Average
+    refs: tuple[str, ...]
 
 
 class DeletedStage(Figure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -17,19 +18,22 @@ from crmkit.report.metrics.movement import pushes
 
 
 def listed_deals(
-    facts: Facts, settings: Settings, *, limit: int = LISTED
+    facts: Facts, settings: Settings, *, limit: int = LISTED, closed_since: date | None = None
 ) -> tuple[tuple[ListedDeal, ...], int]:
     """The deals in scope, and how many more there are than `limit`.
 
-    Open deals come first, the largest first; then closed ones, the latest first.
+    Open deals come first, the largest first; then closed ones, the latest first. Deals closed on or
+    after the day `closed_since` come before all others.
     """
+    early = None if closed_since is None else scale.day_number(closed_since)
     table = live_at(facts, settings)
     rows = facts.rows(
         f"""
         SELECT d.*, i.idle_days, i.stage_age_us, p.push_count
         FROM (
             SELECT *, row_number() OVER (
-                ORDER BY CASE WHEN status = '{OPEN}' THEN 0 ELSE 1 END NULLS LAST,
+                ORDER BY CASE WHEN closed_day >= $early THEN 0 WHEN status = '{OPEN}' THEN 1 ELSE 2 END
+                        NULLS LAST,
                     CASE WHEN status = '{OPEN}' THEN value END DESC NULLS LAST,
                     closed_day DESC NULLS LAST, ref NULLS LAST
             ) AS list_place
@@ -41,6 +45,7 @@ def listed_deals(
         ORDER BY d.list_place NULLS LAST
         """,
         limit=limit,
+        early=scale.day_number(date.max) if early is None else early,
     )
     total = facts.row(f"SELECT count(*) AS n FROM {table}")["n"]
     broken = _broken(facts, settings)

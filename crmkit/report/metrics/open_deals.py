@@ -16,6 +16,7 @@ from crmkit.report.figures import (
     ConnectionFigures,
     ConnectionPart,
     DealLine,
+    DueFigures,
     NativeStageFigures,
     OpenFigures,
     OpenSummary,
@@ -194,6 +195,28 @@ def overdue(facts: Facts, settings: Settings) -> OpenFigures:
     today = scale.day_number(settings.as_of_date)
     table = open_table(facts, settings)
     return open_figures(facts.row(f"SELECT {OPEN_SUMS} FROM {table} WHERE close_day < $today", today=today))
+
+
+def due_in(facts: Facts, settings: Settings, span: Span) -> DueFigures:
+    """Open deals whose expected close is in a period, overdue or not."""
+    row = facts.row(
+        f"""
+        SELECT {OPEN_SUMS}, count(CASE WHEN close_day < $today THEN 1 END) AS late,
+            sum(CASE WHEN close_day < $today THEN value END) AS late_amount
+        FROM {open_table(facts, settings)} WHERE close_day >= $first AND close_day < $end
+        """,
+        today=scale.day_number(settings.as_of_date),
+        first=scale.day_number(span.start),
+        end=scale.day_number(span.end),
+    )
+    return DueFigures(
+        **open_sums(row),
+        key=span.key,
+        start=span.start,
+        end=span.end,
+        overdue_count=int(row["late"]),
+        overdue_amount=scale.money(row["late_amount"]),
+    )
 
 
 def no_close_date(facts: Facts, settings: Settings) -> OpenFigures:

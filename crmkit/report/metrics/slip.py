@@ -7,22 +7,21 @@ from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from crmkit.mapping.forecast import Category, spellings
+from crmkit.mapping.forecast import Category
 from crmkit.report.calendar import Span, quarter_of
 from crmkit.report.facts import scale
 from crmkit.report.facts.deals import OPEN
 from crmkit.report.facts.engine import Facts, Value
-from crmkit.report.facts.scale import SHARE_DIGITS, day_number, instant, whole
+from crmkit.report.facts.scale import day_number, instant
 from crmkit.report.facts.snapshot import LIVE
 from crmkit.report.inputs import Settings
+from crmkit.report.metrics.categories import category_sql
 from crmkit.report.metrics.pairs import DETAILED, REFS, Between, States, between, history_starts, states
 from crmkit.report.metrics.periods import current_period, local_date
 from crmkit.report.metrics.slip_figures import OUTCOMES, Slip, SlipOutcome, SlipPart, Slips
 from crmkit.report.money import ZERO, total_of
 from crmkit.report.ratios import Ratio, share
 
-COMMIT_FROM = Decimal("0.9")
-"""The probability from which on a deal without a category counts as committed (metrics.md 12)."""
 PREVIOUS = 1
 
 
@@ -120,13 +119,8 @@ def _cohort(facts: Facts, settings: Settings, found: Between, span: Span, ends_u
         "p1": ends_us,
         # Whatever is due from this day on may still close in time; nothing is once the period is over.
         "today": min(day_number(local_date(found.end, settings)), day_number(span.end)),
-        "sure": whole(COMMIT_FROM, SHARE_DIGITS),
     }
-    commit = [text for text, category in spellings().items() if category is Category.COMMIT]
-    known = list(spellings())
-    for name, words in (("commit", commit), ("known", known)):
-        values |= {f"{name}{place}": word for place, word in enumerate(words)}
-    said = "lower(trim(d.forecast_category))"
+    category = category_sql(settings, values, deal="d", outline="o")
     query = f"""
         SELECT b.logical, b.x_ref AS ref, b.x_start AS value,
             CASE WHEN b.y_life <> '{LIVE}' THEN 'removed'
@@ -136,11 +130,7 @@ def _cohort(facts: Facts, settings: Settings, found: Between, span: Span, ends_u
                 WHEN b.y_close_day >= $today THEN 'pending'
                 ELSE 'overdue' END AS outcome,
             CASE WHEN b.y_close_day IS NULL THEN 'date_cleared' END AS reason,
-            coalesce(
-                CASE WHEN {said} IN ({_names("known", known)}) THEN {said} IN ({_names("commit", commit)})
-                    WHEN nullif({said}, '') IS NOT NULL THEN FALSE
-                    WHEN o.stage_category IS NOT NULL THEN o.stage_category = '{Category.COMMIT}'
-                    ELSE d.share >= $sure END, FALSE) AS committed
+            {category} = '{Category.COMMIT}' AS committed
         FROM {found.table} b
         JOIN {found.before} d ON b.logical = d.logical
         LEFT JOIN outline o ON d.stage = o.stage
@@ -148,10 +138,6 @@ def _cohort(facts: Facts, settings: Settings, found: Between, span: Span, ends_u
             AND b.x_close_day >= $w0 AND b.x_close_day < $w1
     """
     return facts.keep(f"slip {span.start} {span.end} {found.end.isoformat()}", query, **values)
-
-
-def _names(name: str, words: Sequence[str]) -> str:
-    return ", ".join(f"${name}{place}" for place in range(len(words)))
 
 
 def _parts(facts: Facts, found: Between, cohort: str, detailed: int) -> dict[SlipOutcome, SlipPart]:

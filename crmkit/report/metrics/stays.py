@@ -146,3 +146,8 @@ def beginnings(facts: Facts, settings: Settings, period: tuple[date, date]) -> s
         GROUP BY s.nr, s.line
     """
     return facts.keep(f"beginnings {settings.as_of.isoformat()} {period}", query)
+
+
+def places(*, common: bool) -> tuple[str, str]:
+    """The columns of a line and of a level in it: those of pipelines, or of the common stages."""
+    return (str(COMMON), "common_level") if common else ("line", "level")

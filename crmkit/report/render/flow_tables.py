@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
+from crmkit.report.metrics.conversion_figures import LineConversion, StageConversion
 from crmkit.report.metrics.coverage_figures import Coverage
 from crmkit.report.metrics.flow_figures import Waterfall
 from crmkit.report.render.cells import Cell, Column, Days, Link, Money, Share, Table, share_cell
@@ -39,11 +41,20 @@ def ref_lists(report: PipelineReport) -> dict[str, tuple[str, ...]]:
         found |= {f"{name}_{bucket}": part.refs for bucket, part in flow.buckets.items() if part.refs}
     found |= {f"rule_{rule.rule}": rule.refs for rule in report.hygiene.rules if rule.refs}
     found |= {f"category_{one.category}": one.refs for one in report.forecast.categories if one.refs}
+    for line in (report.conversion.common, *report.conversion.by_pipeline):
+        found |= {cohort_list(line, stage): stage.refs for stage in line.stages if stage.refs}
     moved = report.movement
     for name, part in (("pushed", moved.pushed), ("pulled", moved.pulled), ("slipped", moved.cross_period)):
         if part.refs:
             found[f"moved_{name}"] = part.refs
     return found
+
+
+def cohort_list(line: LineConversion, stage: StageConversion) -> str:
+    """The name of the list of deals that entered a stage."""
+    # An id may hold anything, a name in a fragment must not.
+    words = (line.connection or "", line.pipeline_id or "", str(stage.position))
+    return "entered_" + hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
 
 
 def listed(name: str) -> str:

@@ -31,6 +31,7 @@ BARS = {
     "by_close_month": "amount",
     "by_close_quarter": "amount",
     "ageing": "amount",
+    "results_by_month": "won_amount",
     "lost_reasons": "deals",
     "funnel": "reached",
     "forecast": "amount",

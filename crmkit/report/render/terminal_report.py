@@ -25,6 +25,7 @@ SHOWN = (
     "by_close_month",
     "ageing",
     "results",
+    "results_by_month",
     "focus",
     "follow_ups",
     "hygiene",

@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 from crmkit.report.compared import Differences
 from crmkit.report.listed import ListedDeal
-from crmkit.report.render.cells import Link, Table, raw, safe_url
+from crmkit.report.render.cells import Link, raw, safe_url
 from crmkit.report.render.charts import drawing, tokens
 from crmkit.report.render.charts.shapes import Picture
 from crmkit.report.render.difference_tables import overview_table
 from crmkit.report.render.formats import Formats
-from crmkit.report.render.page.embedded import Json, columns, embedded
-from crmkit.report.render.page.section import Page, Section
+from crmkit.report.render.page.embedded import Json, embedded, explored
+from crmkit.report.render.page.section import Page, Section, row_count
 from crmkit.report.render.page.sections import GROUPS, pictures, sections
 from crmkit.report.render.page.summary import headlines
 from crmkit.report.render.pipeline_tables import pipeline_tables
@@ -72,7 +72,7 @@ def pipeline_page(
         raw=raw,
         visible=visible,
         address=lambda cell: safe_url(cell.url) if isinstance(cell, Link) else None,
-        row_count=_row_count,
+        row_count=row_count,
     )
 
 
@@ -112,40 +112,5 @@ def _drawings(picture: Picture) -> tuple[Markup, Markup]:
 def _listed(
     page: Page, deals: Sequence[ListedDeal], left_out: int, refs: Mapping[str, Sequence[str]]
 ) -> dict[str, Json]:
-    report, texts = page.report, page.texts
-    places = {deal.ref: place for place, deal in enumerate(deals)}
-    return {
-        "language": page.formats.tag,
-        "currency": report.report_currency,
-        "left_out": left_out,
-        "texts": {name: texts[name] for name in _SPOKEN},
-        "titles": {name: texts[f"col_{name}"] for name in _TITLED},
-        "labels": {
-            "stage": {row.stage or "": visible(row.name or "") for row in report.by_stage if row.stage}
-            | {name: texts[name] for name in ("won", "lost", "post_purchase") if name in texts},
-            "status": {name: texts[name] for name in ("open", "won", "lost")},
-            "lost_kind": {name: texts[f"kind_{name}"] for name in _KINDS},
-        },
-        "unmapped": texts["unmapped"],
-        "refs": {name: [places[ref] for ref in listed if ref in places] for name, listed in refs.items()},
-        "columns": columns(deals),
-    }
-
-
-_SPOKEN = (
-    *("none_filter", "filter_all", "search", "reset", "page_of", "previous", "next", "save_csv", "total"),
-    *("nothing_matches", "deal_one", "deal_many", "left_out", "filtered", "show_all"),
-)
-_TITLED = (
-    *("deal", "company", "stage", "owner", "connection", "pipeline", "status", "close", "idle", "amount"),
-    *("weighted", "ref", "closed"),
-)
-_KINDS = ("lost", "abandoned", "disqualified", "duplicate")
-
-
-def _row_count(table: Table, place: int) -> int | None:
-    """The number of deals that a row counts, if it says so."""
-    for column, cell in zip(table.columns, table.rows[place], strict=True):
-        if column.key == "deals" and isinstance(cell, int):
-            return cell
-    return None
+    names = {row.stage: row.name or "" for row in page.report.by_stage if row.stage}
+    return explored(page.formats, names, deals, left_out, refs)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from crmkit.report.listed import ListedDeal
 from crmkit.report.money import plain, rounded_to
 from crmkit.report.render.cells import safe_url
+from crmkit.report.render.formats import Formats
 from crmkit.report.render.visible import visible
 
 Json: TypeAlias = str | int | float | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -60,6 +61,53 @@ def columns(deals: Sequence[ListedDeal]) -> dict[str, Json]:
         )
         for column, field in COLUMNS.items()
     }
+
+
+def explored(
+    formats: Formats,
+    stages: Mapping[str, str],
+    deals: Sequence[ListedDeal],
+    left_out: int,
+    refs: Mapping[str, Sequence[str]],
+) -> dict[str, Json]:
+    """Everything that the page's script lists deals with.
+
+    Args:
+        formats: The language and the currency.
+        stages: The names of common stages by their ids.
+        deals: What the page carries.
+        left_out: How many deals in scope are not among them.
+        refs: Lists of refs by name, for `#deals?refs=name`.
+    """
+    texts = formats.texts
+    places = {deal.ref: place for place, deal in enumerate(deals)}
+    return {
+        "language": formats.tag,
+        "currency": formats.currency,
+        "left_out": left_out,
+        "texts": {name: texts[name] for name in _SPOKEN},
+        "titles": {name: texts[f"col_{name}"] for name in _TITLED},
+        "labels": {
+            "stage": {stage: visible(name) for stage, name in stages.items()}
+            | {name: texts[name] for name in ("won", "lost", "post_purchase") if name in texts},
+            "status": {name: texts[name] for name in ("open", "won", "lost")},
+            "lost_kind": {name: texts[f"kind_{name}"] for name in _KINDS},
+        },
+        "unmapped": texts["unmapped"],
+        "refs": {name: [places[ref] for ref in listed if ref in places] for name, listed in refs.items()},
+        "columns": columns(deals),
+    }
+
+
+_SPOKEN = (
+    *("none_filter", "filter_all", "search", "reset", "page_of", "previous", "next", "save_csv", "total"),
+    *("nothing_matches", "deal_one", "deal_many", "left_out", "filtered", "show_all"),
+)
+_TITLED = (
+    *("deal", "company", "stage", "owner", "connection", "pipeline", "status", "close", "idle", "amount"),
+    *("weighted", "ref", "closed"),
+)
+_KINDS = ("lost", "abandoned", "disqualified", "duplicate")
 
 
 def embedded(content: Mapping[str, Json]) -> str:

@@ -10,7 +10,7 @@ from crmkit.report.money import ZERO
 from crmkit.report.ratios import divide
 from crmkit.report.render import fragments
 from crmkit.report.render.charts.shapes import Bars, Heat, HeatCell, Mark, Picture, Row, Rule
-from crmkit.report.render.flow_tables import listed, shown_buckets
+from crmkit.report.render.flow_tables import cohort_list, listed, shown_buckets
 from crmkit.report.render.formats import Formats
 from crmkit.report.render.page.section import Page, Section, name
 
@@ -95,12 +95,25 @@ def funnel(page: Page) -> Section | None:
     if not any(stage.reached_count for stage in found.stages):
         return None
     rows = []
+    behind = {
+        one.stage: page.target(listed(cohort_list(page.report.conversion.common, one)))
+        for one in page.report.conversion.common.stages
+        if one.refs
+    }
     for stage in found.stages:
         label, step = name(stage.name, ""), stage.step.value if stage.step else None
         note = page.formats.percent(step) if step is not None else ""
         deals = page.formats.deals(stage.reached_count)
         marks = (
-            (Mark(0.0, float(stage.reached_count), "s0", f"{label}: {deals}, {note}"),)
+            (
+                Mark(
+                    0.0,
+                    float(stage.reached_count),
+                    "s0",
+                    f"{label}: {deals}, {note}",
+                    behind.get(stage.stage),
+                ),
+            )
             if stage.reached_count
             else ()
         )
@@ -114,6 +127,15 @@ def funnel(page: Page) -> Section | None:
         pictures=(Picture("funnel", title, Bars(tuple(rows))),),
         tables=(page.table("funnel"),),
     )
+
+
+def conversion(page: Page) -> Section | None:
+    """How many deals went on from each stage of each pipeline, and how long they were in it."""
+    table = page.table("conversion")
+    if not table.rows:
+        return None
+    title = page.texts["conversion"]
+    return Section("conversion", title, "tables", "conversion", tables=(table,), wide=True)
 
 
 def heat(page: Page) -> Section | None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from crmkit.report.figures import Closed
+from crmkit.report.metrics.result_figures import MonthResults
 from crmkit.report.ratios import Ratio
 from crmkit.report.render import fragments
-from crmkit.report.render.charts.shapes import Bars, Mark, Picture, Row
+from crmkit.report.render.cells import Table
+from crmkit.report.render.charts.shapes import Bars, Lines, Mark, Picture, Point, Row, Series
+from crmkit.report.render.page.scale import ticks
 from crmkit.report.render.page.section import Page, Section, name
-from crmkit.report.render.pipeline_tables import RATES, closed_deals
+from crmkit.report.render.tables.building import closed_deals
+from crmkit.report.render.tables.parts import month_deals
+from crmkit.report.render.tables.results import RATES
 
 NOTE = 18
 """Letters that fit beside a bar."""
@@ -91,6 +98,81 @@ def losses(page: Page) -> Section | None:
         "lost",
         pictures=(Picture("losses", title, Bars(tuple(rows))),),
         tables=(page.table("lost_reasons"), page.table("lost_kinds")),
+    )
+
+
+def trend(page: Page) -> Section | None:
+    """Won, lost and created by month of the trailing window, and every month in a table."""
+    months = page.report.trailing.by_month
+    if not any(part.count for month in months for part in (month.won, month.lost, month.created)):
+        return None
+    lines = (("won", "good", ("won",)), ("lost", "bad", ("lost",)), ("created", "s0", ()))
+    series = tuple(
+        Series(
+            page.texts[kind],
+            colour,
+            tuple(_point(page, place, month, kind, status) for place, month in enumerate(months)),
+            dashed=kind == "created",
+        )
+        for kind, colour, status in lines
+    )
+    amounts = [part.amount for month in months for part in (month.won, month.lost, month.created)]
+    shape = Lines(
+        tuple(page.formats.month_label(month.start) for month in months),
+        series,
+        ticks(amounts, page.formats.compact),
+        tuple((one.colour, one.name) for one in series),
+    )
+    title = page.texts["chart_trend"]
+    return Section(
+        "trend",
+        title,
+        "results",
+        "results_by_month",
+        pictures=(Picture("trend", title, shape),),
+        tables=(_named_months(page),),
+    )
+
+
+def _point(page: Page, place: int, month: MonthResults, kind: str, status: Sequence[str]) -> Point:
+    part: Closed = getattr(month, kind)
+    spoken = (
+        f"{page.texts[kind]}, {page.formats.month(month.start)}: {page.formats.exact(part.amount)}, "
+        f"{page.formats.deals(part.count)}"
+    )
+    behind = (
+        month_deals(month, *status)
+        if status
+        else fragments.deals(*fragments.days("created", month.start, month.end))
+    )
+    return Point(place, float(part.amount), spoken, page.target(behind) if part.count else None)
+
+
+def _named_months(page: Page) -> Table:
+    """The table by month, with months as the language writes them."""
+    table, report = page.table("results_by_month"), page.report
+    months = (*report.trailing.by_month, *report.period.by_month)
+    rows = tuple(
+        (page.formats.month(month.start), *cells[1:]) for month, cells in zip(months, table.rows, strict=True)
+    )
+    return replace(table, rows=rows)
+
+
+def parts(page: Page) -> Section | None:
+    """Results by owner, team and CRM."""
+    names = ("results_by_owner", "results_by_team", "results_by_connection")
+    tables = tuple(page.table(name) for name in names if page.tables[name].rows)
+    if not tables:
+        return None
+    title = page.texts["results_by_owner"]
+    return Section("results_parts", title, "tables", "results_parts", tables=tables, wide=True)
+
+
+def from_stage(page: Page) -> Section:
+    """Win rates of the deals that ever entered each stage."""
+    table = page.table("win_rate_from_stage")
+    return Section(
+        "win_rate_from_stage", table.title, "tables", "win_rate_from_stage", tables=(table,), wide=True
     )
 
 

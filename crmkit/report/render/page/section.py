@@ -92,3 +92,11 @@ class Page:
 def name(text: str | None, instead: str) -> str:
     """A name from a CRM, fit to stand in a chart; `instead` where there is none."""
     return visible(text) if text else instead
+
+
+def row_count(table: Table, place: int) -> int | None:
+    """The number of deals that a row counts, if it says so."""
+    for column, cell in zip(table.columns, table.rows[place], strict=True):
+        if column.key == "deals" and isinstance(cell, int):
+            return cell
+    return None

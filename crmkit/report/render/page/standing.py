@@ -13,7 +13,7 @@ from crmkit.report.render.charts.shapes import Bars, Columns, Mark, Picture, Row
 from crmkit.report.render.charts.tokens import series
 from crmkit.report.render.page.scale import ticks
 from crmkit.report.render.page.section import Page, Section, name
-from crmkit.report.render.pipeline_tables import (
+from crmkit.report.render.tables.standing import (
     age_label,
     aged_deals,
     closing_deals,

@@ -8,7 +8,8 @@ from decimal import Decimal
 from crmkit.report.metrics.summary import Moved
 from crmkit.report.render import fragments
 from crmkit.report.render.page.section import Headline, Page
-from crmkit.report.render.pipeline_tables import closed_deals, overdue_deals
+from crmkit.report.render.tables.building import closed_deals
+from crmkit.report.render.tables.standing import overdue_deals
 
 
 def headlines(page: Page) -> tuple[Headline, ...]:

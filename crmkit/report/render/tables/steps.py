@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crmkit.report.metrics.conversion_figures import Conversion, LineConversion
 from crmkit.report.render.cells import Cell, Table, days_cell
+from crmkit.report.render.flow_tables import cohort_list, listed
 from crmkit.report.render.tables.making import Making
 
 
@@ -15,8 +16,13 @@ def conversion_table(making: Making, found: Conversion) -> Table:
         *making.numbers("cohort", "converted", "lost", "still_open", "conversion", "conversion_resolved"),
         *making.numbers("duration", "duration_p90", "now", "now_days"),
     )
+    behind = tuple(
+        listed(cohort_list(line, stage)) if stage and stage.refs else None
+        for line in (found.common, *found.by_pipeline)
+        for stage in (*line.stages, *(None for _ in line.deleted))
+    )
     title = f"{making.texts['conversion']} {found.start.isoformat()}/{found.end.isoformat()}"
-    return Table("conversion", title, columns, rows)
+    return Table("conversion", title, columns, rows, None, behind)
 
 
 def _line(making: Making, line: LineConversion) -> list[tuple[Cell, ...]]:

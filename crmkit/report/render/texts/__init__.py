@@ -8,6 +8,7 @@ from importlib import import_module
 from crmkit.errors import UsageError
 from crmkit.report.render.texts.en import TEXTS as _ENGLISH
 from crmkit.report.render.texts.flow_en import TEXTS as _ENGLISH_FLOW
+from crmkit.report.render.texts.results_en import TEXTS as _ENGLISH_RESULTS
 from crmkit.report.render.texts.review_en import TEXTS as _ENGLISH_REVIEW
 from crmkit.report.render.texts.tables_en import TEXTS as _ENGLISH_TABLES
 
@@ -16,7 +17,7 @@ Texts = Mapping[str, str]
 LANGUAGES = ("en", "de", "ja")
 """Languages by their ISO 639-1 codes; each has a module of that name here."""
 
-ENGLISH: Texts = {**_ENGLISH, **_ENGLISH_TABLES, **_ENGLISH_FLOW, **_ENGLISH_REVIEW}
+ENGLISH: Texts = {**_ENGLISH, **_ENGLISH_TABLES, **_ENGLISH_FLOW, **_ENGLISH_RESULTS, **_ENGLISH_REVIEW}
 
 
 def texts_of(language: str) -> Texts:
@@ -34,6 +35,7 @@ def texts_of(language: str) -> Texts:
         **import_module(f"{__name__}.{code}").TEXTS,
         **import_module(f"{__name__}.tables_{code}").TEXTS,
         **import_module(f"{__name__}.flow_{code}").TEXTS,
+        **import_module(f"{__name__}.results_{code}").TEXTS,
         **import_module(f"{__name__}.review_{code}").TEXTS,
     }
     return found

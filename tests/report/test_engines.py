@@ -1,0 +1,97 @@
+"""Every engine gives the same figures: the whole report on Spark, and its queries for warehouses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import sqlglot
+
+from crmkit.report.facts.engine import Facts, Value, duckdb, spark, translated
+from crmkit.report.inputs import Quota
+from crmkit.report.pipeline import pipeline_report
+from crmkit.report.whole import PipelineReport
+from tests.report import sample
+from tests.report.fact_rows import Book, Change, tables
+
+SETTINGS = sample.settings(
+    teams={"north": ("ada@example.com", "lars@example.com")},
+    quotas=(Quota(start=date(2026, 10, 1), end=date(2027, 1, 1), amount=Decimal(400_000)),),
+)
+# One small book: what costs time is the number of queries, so nothing runs in parallel.
+SMALL = {
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+class _Noted(Facts):
+    """Facts that note what they are asked."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts._engine)
+        self.asked: list[tuple[str, dict[str, Value]]] = []
+
+    def rows(self, query: str, **values: Value) -> list[dict[str, Any]]:
+        self.asked.append((query, values))
+        return super().rows(query, **values)
+
+    def keep(self, name: str, query: str, **values: Value) -> str:
+        self.asked.append((query, values))
+        return super().keep(name, query, **values)
+
+    def view(self, name: str, query: str) -> str:
+        self.asked.append((query, {}))
+        return super().view(name, query)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fact tables of a small book with linked, moved, closed and odd deals."""
+    rows, links = sample.sample(60)
+    changes = [
+        change
+        for row in rows[::4]
+        for change in (
+            Change(row.ref, "amount", sample.AS_OF - timedelta(days=3), Decimal(900), row.amount),
+            Change(
+                row.ref, "close_day", sample.AS_OF - timedelta(days=2), date(2026, 11, 20), row.expected_close
+            ),
+            Change(row.ref, "stage_id", sample.AS_OF - timedelta(days=1), "prospecting", row.stage_id),
+        )
+    ]
+    place = tmp_path_factory.mktemp("facts")
+    for name, table in tables(Book(rows, links, changes=changes), sample.rates(), SETTINGS).items():
+        pq.write_table(table, place / f"{name}.parquet")
+    return place
+
+
+@pytest.fixture(scope="module")
+def embedded(folder: Path) -> tuple[PipelineReport, list[tuple[str, dict[str, Value]]]]:
+    """The report from DuckDB, and the queries it took."""
+    with duckdb(folder) as facts:
+        noted = _Noted(facts)
+        return pipeline_report(noted, SETTINGS), noted.asked
+
+
+def test_spark_gives_the_same_report_as_duckdb(folder, embedded):
+    with spark(folder, master="local[1]", options=SMALL) as facts:
+        found = pipeline_report(facts, SETTINGS)
+    for name in PipelineReport.model_fields:
+        assert getattr(found, name) == getattr(embedded[0], name), name
+
+
+@pytest.mark.parametrize("dialect", ["bigquery", "snowflake"])
+def test_every_query_of_the_report_can_be_said_to_a_warehouse(embedded, dialect):
+    queries: Mapping[str, dict[str, Value]] = dict(embedded[1])
+    assert len(queries) > 20
+    for query, values in queries.items():
+        said = translated(query, values, dialect)
+        assert sqlglot.parse_one(said, dialect=dialect).find(sqlglot.exp.Parameter) is None
