@@ -32,6 +32,8 @@ _LATE = {
     "init": "crmkit.commands.init:init",
     "links": "crmkit.commands.links:links",
     "listen": "crmkit.commands.listen:listen",
+    "login": "crmkit.commands.login:login",
+    "logout": "crmkit.commands.login:logout",
     "migrate": "crmkit.commands.migrate:migrate",
     "plan": "crmkit.commands.sync:plan",
     "refused": "crmkit.commands.decide:refused",

@@ -12,21 +12,25 @@ Never in crmkit.toml, the state store, logs, errors, plans or reports.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import stat
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote, quote_plus
 
 from pydantic import SecretStr
 
-from crmkit.errors import MissingSecret
+from crmkit.errors import CredentialsError, MissingSecret
 
 SERVICE = "crmkit"
 MASK = "•••"
+_SHORTEST_BASE64 = 12
 
 
 class Keyring(Protocol):
@@ -48,7 +52,7 @@ class Redactor:
         """From now on mask this text; shorter than four characters would mask half of every text."""
         if len(secret) >= 4:
             with self._lock:
-                self._known.add(secret)
+                self._known |= {secret, *_other_forms(secret)}
 
     def redact(self, text: str) -> str:
         """The text with every known secret masked, the longest first."""
@@ -57,6 +61,16 @@ class Redactor:
         for secret in known:
             text = text.replace(secret, MASK)
         return text
+
+
+def _other_forms(secret: str) -> Iterator[str]:
+    """How a secret looks in an address and in the header of basic authentication."""
+    yield quote(secret, safe="")
+    yield quote_plus(secret)
+    for pair in (secret, f"{secret}:", f":{secret}"):
+        text = base64.b64encode(pair.encode()).decode().rstrip("=")
+        if len(text) >= _SHORTEST_BASE64:
+            yield text
 
 
 class ConnectionSecrets:
@@ -118,7 +132,8 @@ class ConnectionSecrets:
         text = value.get_secret_value()
         self._redactor.learn(text)
         if self._keyring is not None:
-            self._keyring.set_password(SERVICE, f"{self.connection}:{name}", text)
+            with _understood(self.connection):
+                self._keyring.set_password(SERVICE, f"{self.connection}:{name}", text)
             return
         path = self._path(name)
         if path is None:
@@ -132,13 +147,38 @@ class ConnectionSecrets:
     def forget(self, name: str) -> bool:
         """Remove a secret from the keyring or its file; whether there was one."""
         if self._keyring is not None and self._from_keyring(name) is not None:
-            self._keyring.delete_password(SERVICE, f"{self.connection}:{name}")
+            with _understood(self.connection):
+                self._keyring.delete_password(SERVICE, f"{self.connection}:{name}")
             return True
         path = self._path(name)
         if path is not None and path.exists():
             path.unlink()
             return True
         return False
+
+    def storable(self, name: str) -> None:
+        """Make sure, before anybody is asked for it, that a secret can be stored and is then used.
+
+        Raises:
+            MissingSecret: There is no place for it, or the environment comes before that place.
+        """
+        variable = self.variable(name)
+        if self._keyring is not None:
+            return
+        if self._environ.get(variable):
+            raise MissingSecret(
+                f"{self.connection}: {variable} is set, and comes before any file",
+                hint=f"Put the new secret there, or unset {variable} and log in again.",
+            )
+        if self._path(name) is None:
+            raise MissingSecret(
+                f"{self.connection}: there is no place to keep the secret {name!r}",
+                hint=f"Install a keyring backend, or set `secrets_dir` in crmkit.toml, or {variable}_FILE.",
+            )
+
+    def from_environment(self, names: Iterable[str]) -> list[str]:
+        """The environment variables that hold one of these secrets."""
+        return [variable for variable in map(self.variable, names) if self._environ.get(variable)]
 
     def learn(self, secret: str) -> None:
         """From now on mask this text too."""
@@ -155,7 +195,8 @@ class ConnectionSecrets:
     def _from_keyring(self, name: str) -> str | None:
         if self._keyring is None:
             return None
-        return self._keyring.get_password(SERVICE, f"{self.connection}:{name}")
+        with _understood(self.connection):
+            return self._keyring.get_password(SERVICE, f"{self.connection}:{name}")
 
     def _path(self, name: str) -> Path | None:
         named = self._environ.get(self.variable(name) + "_FILE")
@@ -166,11 +207,23 @@ class ConnectionSecrets:
     def _how_to_store(self, name: str) -> str:
         variable = self.variable(name)
         if self._keyring is not None:
-            return f"Store it with `keyring set {SERVICE} {self.connection}:{name}`, or set {variable}."
+            return f"Store it with `crmkit login {self.connection}`, or set {variable}."
         return (
-            f"This machine has no keyring backend: set {variable}, "
-            f"or {variable}_FILE to a file with mode 0600."
+            f"This machine has no keyring backend: set {variable}, or {variable}_FILE to a file with "
+            f"mode 0600, or `secrets_dir` in crmkit.toml and then `crmkit login {self.connection}`."
         )
+
+
+@contextmanager
+def _understood(connection: str) -> Iterator[None]:
+    """Turn whatever a keyring backend raises into one clear error; its text may quote a secret."""
+    try:
+        yield
+    except Exception as error:
+        raise CredentialsError(
+            f"{connection}: the keyring cannot be used ({type(error).__name__})",
+            hint="Unlock it, choose another backend (`keyring diagnose`), or use the environment or files.",
+        ) from None
 
 
 def system_keyring() -> Keyring | None:

@@ -77,7 +77,7 @@ class MissingSecret(CredentialsError):
 class AccessDenied(CredentialsError):
     """The CRM refuses the credentials: wrong, expired for good, or revoked."""
 
-    hint = "Check the connection with `crmkit doctor` or store a new secret (see README, credentials)."
+    hint = "Log in again with `crmkit login NAME`; `crmkit doctor` checks the connection."
 
 
 class MissingScope(CredentialsError):

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from crmkit import config, workspace
 from crmkit.connectors import registry
-from crmkit.connectors.base import Connector
+from crmkit.connectors.base import Connector, Secrets
 from crmkit.errors import ConfigError
 from crmkit.migrating import OpenMigration
 from crmkit.migration.structure import PipelinePlace, StagePlace, Way
@@ -49,10 +49,12 @@ class ReadingSession(Session):
         """The same workspace, only to be read."""
         return cls(session.config, session.redactor, session.clock)
 
-    def connect(self, connection: str, *, read_only: bool = True) -> Connector:
+    def connect(
+        self, connection: str, *, read_only: bool = True, secrets: Secrets | None = None
+    ) -> Connector:
         """An open connection that only reads, whatever is asked for."""
         del read_only
-        return Session.connect(self, connection, read_only=True)
+        return Session.connect(self, connection, read_only=True, secrets=secrets)
 
 
 class TwinClock:

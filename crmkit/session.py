@@ -16,13 +16,16 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from crmkit import config, credentials
+from crmkit.config import ConnectionSettings
 from crmkit.connectors import registry
-from crmkit.connectors.base import Connector, Context, Support
+from crmkit.connectors.base import Connector, Context, Secrets, Support
 from crmkit.connectors.clock import Clock, SystemClock
 from crmkit.connectors.usage import Usage
 from crmkit.model import Kind
 from crmkit.observing import Observers
+from crmkit.sync.daily_budget import DailyBudget
 from crmkit.sync.pull import KINDS, Progress, Pull, PullResult
+from crmkit.sync.shared_limits import SharedLimits, account_key
 from crmkit.sync.state import State
 from crmkit.sync.upgrade import Upgrade
 
@@ -55,6 +58,7 @@ class Session:
     observer: Observers = field(init=False)
     leaving: list[Callable[[State], None]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    _opened: State | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.observer = Observers(self.redactor.redact)
@@ -80,19 +84,42 @@ class Session:
             redactor=self.redactor,
         )
 
-    def connect(self, connection: str, *, read_only: bool = False) -> Connector:
-        """An open connection; `read_only` lets the transport refuse every write."""
+    def connect(
+        self, connection: str, *, read_only: bool = False, secrets: Secrets | None = None
+    ) -> Connector:
+        """An open connection.
+
+        Args:
+            connection: Its name.
+            read_only: Whether the transport refuses every write.
+            secrets: Its secrets, if others than the stored ones are to be tried.
+        """
         settings = self.config.settings.connections[connection]
         context = Context(
             connection,
-            self.secrets(connection),
+            secrets or self.secrets(connection),
             self.clock,
             Usage(),
             pace=settings.limits == "real",
             read_only=read_only,
             observer=self.observer,
+            shared=self._shared(connection, settings.crm),
+            allowance=self._allowance(connection, settings),
         )
         return registry.connector(settings.crm)(context, self.config.options[connection])
+
+    def _shared(self, connection: str, crm: str) -> SharedLimits | None:
+        """Limits for all machines; a file has one, whose processes seldom meet at one CRM."""
+        if self._opened is None or self._opened.is_sqlite:
+            return None
+        return SharedLimits(self._opened, account_key(self._opened, connection, crm))
+
+    def _allowance(self, connection: str, settings: ConnectionSettings) -> DailyBudget | None:
+        if self._opened is None or settings.daily_quota is None:
+            return None
+        return DailyBudget(
+            self._opened, connection, settings.daily_quota, settings.daily_share, self.clock.now
+        )
 
     def state_url(self) -> str:
         """The address of the state store with its password, which crmkit.toml does not hold."""
@@ -109,9 +136,11 @@ class Session:
         state = State(self.state_url())
         if state.upgraded is not None:
             self.on_upgrade(state.upgraded)
+        self._opened = state
         try:
             yield state
         finally:
+            self._opened = None
             try:
                 for leave in self.leaving:
                     leave(state)

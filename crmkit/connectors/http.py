@@ -203,7 +203,7 @@ class Http:
         self.base_url = base_url.rstrip("/")
         self.dialect = dialect
         kept = limits if context.pace else {}
-        self.pacer = Pacer(kept, context.clock, context.usage, context.cancelled)
+        self.pacer = Pacer(kept, context.clock, context.usage, context.cancelled, context.shared)
         self._hosts = re.compile(hosts)
         self._own_host = urlsplit(base_url).netloc if configured else None
         self._timeouts = timeouts
@@ -312,6 +312,8 @@ class Http:
         self.pacer.wait(call.buckets, call.cost)
         if self.context.cancelled.is_set():
             raise Interrupted(f"{self.context.connection}: stopped")
+        if self.context.allowance is not None:
+            self.context.allowance.spend()
         if self.context.observer.active:
             answer = self._observed(ready, attempts, self.context.clock.monotonic() - began)
         else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 from pydantic import SecretStr
@@ -13,6 +15,8 @@ from crmkit.connectors.base import Context
 from crmkit.errors import MissingSecret
 
 MARGIN_SECONDS = 60.0
+ENDS = "refresh_token_ends"
+"""Under this name stands, beside the refresh token, when it ends; no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,14 @@ class Grant:
         expires_in: Its life in seconds.
         refresh_token: The next refresh token, if the vendor rotates it or sent it.
         extra: What else the vendor says and the connector needs (an API domain, ...).
+        refresh_days: How long the refresh token works if it is not used; `None` if it has no end.
     """
 
     access_token: str
     expires_in: float
     refresh_token: str | None = None
     extra: dict[str, str] | None = None
+    refresh_days: float | None = None
 
 
 class _Stored(msgspec.Struct):
@@ -98,10 +104,18 @@ class Tokens:
             secrets.learn(grant.access_token)
             if self._rotates and grant.refresh_token:
                 secrets.put("refresh_token", SecretStr(grant.refresh_token))
+                self._note_end(grant)
             fresh = _Stored(grant.access_token, self._now() + grant.expires_in, grant.extra or {})
             self._keep(fresh)
             self._current = fresh
             return fresh
+
+    def _note_end(self, grant: Grant) -> None:
+        """Remember when the refresh token ends if nobody uses it, so that people are warned before."""
+        if grant.refresh_days is not None:
+            ends = self._context.clock.now() + timedelta(days=grant.refresh_days)
+            with suppress(MissingSecret):
+                self._context.secrets.put(ENDS, SecretStr(ends.isoformat(timespec="seconds")))
 
     def _from_store(self) -> _Stored | None:
         secret = self._context.secrets.find("access_token")

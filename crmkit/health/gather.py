@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from crmkit import credentials
 from crmkit.connectors import registry
 from crmkit.connectors.base import Connector
+from crmkit.connectors.oauth import ENDS
 from crmkit.connectors.quota import Quota
 from crmkit.errors import ConfigError
 from crmkit.health import access, expiry, machine, settings
@@ -151,8 +153,14 @@ def writers(session: Session, name: str) -> list[str]:
 
 
 def expiries(session: Session, name: str) -> Sequence[expiry.Expiry]:
-    """When the secrets of a connection end, as far as is known. The place for what `login` learns."""
-    return ()
+    """When the secrets of a connection end, as far as is known."""
+    told = session.secrets(name).find(ENDS)
+    if told is None:
+        return ()
+    try:
+        return (expiry.Expiry("refresh_token", datetime.fromisoformat(told.get_secret_value())),)
+    except ValueError:  # somebody else wrote it
+        return ()
 
 
 def _secrets(session: Session, name: str) -> Finding:

@@ -15,9 +15,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from crmkit.errors import StateError
+from crmkit.sync import daily_budget as _daily_budget  # noqa: F401 - adds its table to the metadata
 from crmkit.sync import heard as _heard  # noqa: F401 - adds its tables to the metadata
 from crmkit.sync import run_usage as _run_usage  # noqa: F401 - adds its table to the metadata
 from crmkit.sync import schedules_table as _schedules  # noqa: F401 - adds its table to the metadata
+from crmkit.sync import shared_limits as _shared_limits  # noqa: F401 - adds its table to the metadata
 from crmkit.sync import tables as _tables  # noqa: F401 - adds the engine's tables to the metadata
 from crmkit.sync import told as _told  # noqa: F401 - adds its table to the metadata
 from crmkit.sync import upgrade

@@ -17,7 +17,7 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.bitrix24 import bodies, costs, keys, rights, structure, userfields
+from crmkit.connectors.bitrix24 import bodies, costs, keys, login, rights, structure, userfields
 from crmkit.connectors.bitrix24.batch import Portal, Results
 from crmkit.connectors.bitrix24.changes import (
     earlier_stages,
@@ -41,6 +41,7 @@ from crmkit.connectors.bitrix24.sender import Sender
 from crmkit.connectors.bitrix24.walks import Listing, Position, ranges, read_stretch, walk_ranges
 from crmkit.connectors.bitrix24.workspace import check_portal, measure_shift
 from crmkit.connectors.bitrix24.writes import Writer
+from crmkit.connectors.logins import Login
 from crmkit.connectors.walk import Segment, pack, walk
 from crmkit.connectors.writing import Budget, Change, Lookup, Written
 from crmkit.errors import BadAnswer, Unsupported
@@ -95,6 +96,10 @@ class Bitrix24Connector(Connector):
     )
 
     options: Bitrix24Options
+
+    @classmethod
+    def logins(cls, options: Any) -> tuple[Login, ...]:
+        return login.logins(options)
 
     def __init__(self, context: Context, options: Bitrix24Options | None = None) -> None:
         super().__init__(context, options or Bitrix24Options())

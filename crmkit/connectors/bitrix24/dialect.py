@@ -22,7 +22,7 @@ from crmkit.connectors.base import Context
 from crmkit.connectors.bitrix24.refusals import BATCH, EXPIRED, WorkLimited, error_for, problem
 from crmkit.connectors.http import Answer, Call, Http, is_loopback
 from crmkit.connectors.oauth import Grant, Tokens
-from crmkit.connectors.pacing import Bucket, Limit, Pacer
+from crmkit.connectors.pacing import HOLD_SECONDS, Bucket, Limit, Memory, Pacer
 from crmkit.errors import (
     AccessDenied,
     BadAnswer,
@@ -43,6 +43,7 @@ LOOPBACK_HOSTS = r"localhost|127\.0\.0\.1"
 TOKEN_URL = "https://oauth.bitrix.info/oauth/token/"  # noqa: S105 - an address, not a secret
 
 LABEL = "POST /rest/batch"
+REFRESH_DAYS = 180.0
 TOKEN_LABEL = "POST /oauth/token/"  # noqa: S105 - a label, not a secret
 METHODS = (
     "crm.item.list",
@@ -106,6 +107,15 @@ class Hold:
 
     def slow_down(self, now: float, seconds: float) -> None:
         self._until = max(self._until, now + seconds)
+
+    def remembered(self, now: float) -> Memory:
+        return {"until": now - self._until}
+
+    def recall(self, memory: Memory, at: float) -> None:
+        self._until = at - float(memory.get("until", 0.0))
+
+    def block(self) -> tuple[float, float]:
+        return 10.0, HOLD_SECONDS  # nothing is counted: this only saves looking
 
 
 def limits(*, enterprise: bool) -> Mapping[str, Limit]:
@@ -221,7 +231,8 @@ class Bitrix24Dialect:
             error.retry_after_seconds = self.work_pause(BATCH)
         if not call.authorised and not isinstance(error, Transient):
             return AccessDenied(
-                str(error), hint="Install the app again and store its new refresh_token; check client_id."
+                str(error),
+                hint=f"Log in again with `crmkit login {self._context.connection}`; check client_id.",
             )
         if type(error) is Rejected and answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return ServerFault(str(error))
@@ -273,6 +284,7 @@ def _grant(connection: str, answer: Answer) -> Grant:
         access_token=token,
         expires_in=float(life) if isinstance(life, (int, Decimal)) else 3600.0,
         refresh_token=rotated if isinstance(rotated, str) else None,
+        refresh_days=REFRESH_DAYS,
     )
 
 

@@ -23,7 +23,7 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.close import costs, custom, dialect, holding, plans, rights, walks
+from crmkit.connectors.close import costs, custom, dialect, holding, login, plans, rights, walks
 from crmkit.connectors.close.custom import CustomFields, Row
 from crmkit.connectors.close.events import EventLog, merged
 from crmkit.connectors.close.hooks import CloseHooks
@@ -37,6 +37,7 @@ from crmkit.connectors.close.steps import PATHS, Steps
 from crmkit.connectors.close.structure import Structure
 from crmkit.connectors.close.writes import Writer
 from crmkit.connectors.http import Http
+from crmkit.connectors.logins import Login
 from crmkit.connectors.quota import Quota
 from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
 from crmkit.connectors.walk import pages as walk_pages
@@ -101,6 +102,15 @@ class CloseConnector(Connector):
         '# auth = "oauth"                 # an OAuth app; without it an API key',
         '# name_field = "Deal name"       # the custom field that holds names of deals: Close has none',
     )
+
+    @classmethod
+    def logins(cls, options: Any) -> tuple[Login, ...]:
+        return login.logins(
+            options.auth,
+            _api_root(options.base_url) if options.base_url else dialect.BASE,
+            dialect.HOSTS,
+            own=options.base_url is not None,
+        )
 
     def __init__(self, context: Context, options: Any = None) -> None:
         super().__init__(context, options or self.Options())

@@ -182,7 +182,7 @@ class CloseDialect:
         except (AccessDenied, MissingScope, Rejected) as error:
             raise AccessDenied(
                 f"{self._context.connection}: Close refuses to renew the access token ({error})",
-                hint="Authorise crmkit again in Close and store the new refresh token.",
+                hint=f"Log in again with `crmkit login {self._context.connection}`.",
             ) from error
         return grant(body, self._context.connection)
 

@@ -22,7 +22,7 @@ from crmkit.connectors.base import (
     Page,
     Support,
 )
-from crmkit.connectors.copper import budgets, dialect, holding, records, values, walks
+from crmkit.connectors.copper import budgets, dialect, holding, login, records, values, walks
 from crmkit.connectors.copper.bodies import FIELDS
 from crmkit.connectors.copper.choices import Account, Book
 from crmkit.connectors.copper.definitions import CREATABLE, PATH, Definitions
@@ -38,6 +38,7 @@ from crmkit.connectors.copper.values import Row
 from crmkit.connectors.copper.writes import Writer
 from crmkit.connectors.hooks import TOKEN_SECRET
 from crmkit.connectors.http import Http
+from crmkit.connectors.logins import Login
 from crmkit.connectors.walk import Found, Segment, pack, unpack, walk
 from crmkit.connectors.walk import pages as walk_pages
 from crmkit.connectors.writing import Act, Budget, Change, Keys, Lookup, Writing, Written
@@ -122,6 +123,10 @@ class CopperConnector(Connector):
         '# currency = "USD"               # of deals that name none',
         "# fresh_reads = true             # false is faster, and may miss edits of the last minute",
     )
+
+    @classmethod
+    def logins(cls, options: Any) -> tuple[Login, ...]:
+        return login.logins(options.auth)
 
     def __init__(self, context: Context, options: Any = None) -> None:
         super().__init__(context, options or self.Options())

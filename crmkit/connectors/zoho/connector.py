@@ -21,10 +21,11 @@ from crmkit.connectors.base import (
 )
 from crmkit.connectors.hooks import TOKEN_SECRET
 from crmkit.connectors.http import Http
+from crmkit.connectors.logins import Login
 from crmkit.connectors.quota import Quota
 from crmkit.connectors.walk import Segment, pack, unpack, walk
 from crmkit.connectors.writing import Budget, Change, Lookup, Written
-from crmkit.connectors.zoho import columns, coql, costs, holding, rights, writes
+from crmkit.connectors.zoho import columns, coql, costs, holding, login, rights, writes
 from crmkit.connectors.zoho.calls import Calls, Gate, has_ids
 from crmkit.connectors.zoho.coql import Source, chunks
 from crmkit.connectors.zoho.customs import CREATABLE
@@ -138,10 +139,14 @@ class ZohoConnector(Connector):
         '# contact_role = "Influencer"    # for further contacts of a deal that have no role of their own',
     )
 
+    @classmethod
+    def logins(cls, options: Any) -> tuple[Login, ...]:
+        return login.logins(_accounts(options))
+
     def __init__(self, context: Context, options: ZohoOptions) -> None:
         super().__init__(context, options)
         base = options.base_url or api_host(options.data_centre, options.environment)
-        accounts = options.accounts_url or options.base_url or accounts_host(options.data_centre)
+        accounts = _accounts(options)
         self._in_flight = min(options.in_flight or _PAGES_AT_ONCE, options.calls_at_once)
         gate = Gate(options.calls_at_once, context.clock, context.cancelled)
         self._dialect = ZohoDialect(
@@ -385,3 +390,7 @@ class ZohoConnector(Connector):
 
     def close(self) -> None:
         self._calls.http.close()
+
+
+def _accounts(options: ZohoOptions) -> str:
+    return options.accounts_url or options.base_url or accounts_host(options.data_centre)

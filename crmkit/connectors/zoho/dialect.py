@@ -81,10 +81,6 @@ SCOPES: Mapping[str, str] = {
         f"{verb} /crm/v8/actions/watch": "ZohoCRM.notifications.ALL"
         for verb in ("GET", "POST", "PUT", "DELETE")
     },
-    **{
-        f"{verb} /crm/v8/actions/watch": "ZohoCRM.notifications.ALL"
-        for verb in ("GET", "POST", "PUT", "DELETE")
-    },
     "POST /crm/v8/settings/fields": "ZohoCRM.settings.fields.CREATE",
     "PATCH /crm/v8/settings/fields": "ZohoCRM.settings.fields.UPDATE",
     "POST /crm/v8/settings/pipeline": "ZohoCRM.settings.pipeline.CREATE",

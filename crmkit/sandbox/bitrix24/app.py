@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from crmkit.sandbox.app import VendorApp
@@ -109,6 +109,7 @@ class Bitrix24App(VendorApp):
             Route("/rest/{user_id:int}/{code}/{method}/", self.call, methods=both),
             Route("/rest/{method}", self.call, methods=both),
             Route("/rest/{method}/", self.call, methods=both),
+            Route("/oauth/authorize/", self.authorise, methods=["GET"]),
             Route("/oauth/token/", self.token, methods=both),
             Route("/oauth/token", self.token, methods=both),
         ]
@@ -213,6 +214,21 @@ class Bitrix24App(VendorApp):
         except Failure as failure:
             raise Refusal(_refused(failure)) from failure
         return json_reply(_envelope(answer, self.work.time(method, began)))
+
+    async def authorise(self, request: Request) -> Response:
+        """The portal's page where a person allows the app; where it leads is fixed in the app's card."""
+        said = dict(request.query_params)
+        if said.get("client_id") != CLIENT_ID:
+            return PlainTextResponse("Application not found", 404)
+        rest = {
+            "state": said.get("state", ""),
+            "domain": self.origin.partition("://")[2],
+            "member_id": self.world.workspace_id,
+            "scope": ",".join(self.portal.scopes),
+            "server_domain": "oauth.bitrix.info",
+        }
+        target = str(self.portal.setting("redirect_uri", "http://localhost:8765/"))
+        return self.tokens.consents.redirect(said, target, rest)
 
     async def token(self, request: Request) -> Response:
         """A new token pair for a refresh token, by query or form."""

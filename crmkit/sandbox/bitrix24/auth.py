@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crmkit.sandbox.bitrix24.portal import Caller, Failure, Portal
+from crmkit.sandbox.consent import Consents
 
 WEBHOOK_USER = "1"
 WEBHOOK_CODE = "sandboxwebhook0k1"
 CLIENT_ID = "local.6a0b1c2d3e4f50.12345678"
 CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - made up, and good for this sandbox only
 ACCESS_SECONDS = 3600
+CODE_SECONDS = 30.0
 
 
 class Tokens:
@@ -27,6 +29,7 @@ class Tokens:
         self._access: dict[str, float] = {}
         self._expired: set[str] = set()
         self.refresh_token = self._make("refresh")
+        self.consents = Consents(clock, "bitrix24", CODE_SECONDS)
 
     def _make(self, kind: str) -> str:
         self._number += 1
@@ -40,6 +43,12 @@ class Tokens:
         access = self._make("access")
         self._access[access] = self._clock() + ACCESS_SECONDS
         return access
+
+    def first(self, said: Mapping[str, str]) -> str | None:
+        """A first access token, and a refresh token, for a code."""
+        if not self.consents.take(said, knows_redirect=False):
+            return None
+        return self.renew(self.refresh_token)
 
     def expire(self) -> None:
         """End every access token given so far."""
@@ -96,7 +105,8 @@ def token_answer(tokens: Tokens, portal: Portal, origin: str, said: Mapping[str,
         raise Failure("invalid_request", "An invalid grant_type was specified")
     if said.get("client_secret") != CLIENT_SECRET:
         raise Failure("invalid_client", "Invalid client credentials")
-    access = tokens.renew(str(said.get("refresh_token"))) if said["grant_type"] == "refresh_token" else None
+    refreshes = said["grant_type"] == "refresh_token"
+    access = tokens.renew(str(said.get("refresh_token"))) if refreshes else tokens.first(said)
     if access is None:
         raise Failure("invalid_grant", "Invalid grant")
     return {

@@ -15,6 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crmkit.sandbox.consent import Consents
 from crmkit.sandbox.limits import FixedWindow
 from crmkit.sandbox.wire import json_reply
 
@@ -36,6 +37,7 @@ class Access:
         self._refresh = {_FIRST_REFRESH_TOKEN}
         self.refresh_token = _FIRST_REFRESH_TOKEN
         self._made = 0
+        self.consents = Consents(clock, "close")
 
     def key_of(self, request: Request) -> str | None:
         """What a call is counted under, or `None` if it may not come in."""
@@ -58,12 +60,17 @@ class Access:
         """Answer `POST /oauth2/token/`."""
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
             return json_reply({"error": "invalid_client"}, 401)
-        if form.get("grant_type") != "refresh_token":
-            known = form.get("grant_type") == "authorization_code"
-            return json_reply({"error": "invalid_grant" if known else "unsupported_grant_type"}, 400)
-        if form.get("refresh_token") not in self._refresh:
+        grant = form.get("grant_type")
+        if grant not in {"refresh_token", "authorization_code"}:
+            return json_reply({"error": "unsupported_grant_type"}, 400)
+        fresh = grant == "authorization_code"
+        if not (
+            self.consents.take(form, knows_redirect=False)
+            if fresh
+            else form.get("refresh_token") in self._refresh
+        ):
             return json_reply({"error": "invalid_grant"}, 400)
-        self._refresh.discard(str(form["refresh_token"]))
+        self._refresh.discard(str(form.get("refresh_token")))
         self._made += 1
         access_token = f"sandbox-close-access-{self._made}"
         self.refresh_token = f"sandbox-close-refresh-{self._made}"
@@ -80,6 +87,12 @@ class Access:
                 "user_id": self._caller(),
             }
         )
+
+    def authorise(self, said: Mapping[str, str], target: str) -> Response:
+        """The page where a person allows the app; whether a state comes back is not documented: it does not."""
+        if said.get("client_id") != CLIENT_ID or said.get("response_type") != "code":
+            return json_reply({"error": "invalid_request"}, 400)
+        return self.consents.redirect(said, target, {})
 
     def revoke(self, form: Mapping[str, Any]) -> Response:
         """Answer `POST /oauth2/revoke/`."""

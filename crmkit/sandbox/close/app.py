@@ -42,6 +42,7 @@ _BUSY = (
     "/contact/{id}/",
     "/activity/note/",
 )
+_REDIRECT = "http://localhost:8765/"  # as it stands in the app's settings
 _OPEN_PATHS = ("/oauth2/", "/close-exports/")
 Answer = Callable[[Params, Mapping[str, str]], Any]
 
@@ -151,6 +152,7 @@ class CloseApp(VendorApp):
         }
         rest = sorted({*reads, *writes} - set(_BUSY), key=lambda path: path.count("{"))
         routes = [
+            Route("/oauth2/authorize/", self._authorise, methods=["GET"]),
             Route("/oauth2/token/", self._token, methods=["POST"]),
             Route("/oauth2/revoke/", self._revoke, methods=["POST"]),
             Route("/close-exports/{name}", self._download, methods=["GET"]),
@@ -198,6 +200,10 @@ class CloseApp(VendorApp):
     async def _download(self, request: Request) -> Response:
         name = request.path_params["name"]
         return self.exports.download(name, request.query_params.get("X-Amz-Signature", ""))
+
+    async def _authorise(self, request: Request) -> Response:
+        target = str(self.settings.extra.get("redirect_uri", _REDIRECT))
+        return self.access.authorise(dict(request.query_params), target)
 
     async def _token(self, request: Request) -> Response:
         return self.access.token(dict(parse_qsl((await request.body()).decode())))

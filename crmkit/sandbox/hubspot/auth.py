@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from crmkit.sandbox.consent import Consents
 from crmkit.sandbox.hubspot.answers import failure, reply, stamp
 from crmkit.sandbox.hubspot.portal import Portal
 
@@ -37,11 +38,15 @@ class Auth:
         self.refresh_token = f"na1-{_uuid('refresh', secret)}"
         self._expires: dict[str, datetime] = {}
         self._count = 0
+        self.revoked = False
+        self.consents = Consents(portal.world.clock.monotonic, f"hubspot-{secret}")
 
     def routes(self) -> list[Route]:
         """What is served; these calls carry their credentials in the form, not in a header."""
         return [
+            Route("/oauth/authorize", self.authorise, methods=["GET"]),
             Route("/oauth/v3/token", self.token, methods=["POST"]),
+            Route("/oauth/v3/token/revoke", self.revoke, methods=["POST"]),
             Route("/oauth/v1/token", self.token_v1, methods=["POST"]),
             Route("/oauth/v3/token/introspect", self.introspect, methods=["POST"]),
             Route("/oauth/v1/access-tokens/{token}", self.access_token, methods=["GET"]),
@@ -83,6 +88,24 @@ class Auth:
         """End every access token now; the static one has no end."""
         now = self.portal.world.clock()
         self._expires = {token: min(at, now) for token, at in self._expires.items()}
+
+    async def authorise(self, request: Request) -> Response:
+        """The page where a person allows the app; this person does so at once."""
+        said = dict(request.query_params)
+        if said.get("client_id") != self.client_id or not said.get("redirect_uri") or not said.get("scope"):
+            return PlainTextResponse("This app cannot be installed: a parameter is missing or wrong.", 400)
+        return self.consents.redirect(said, said["redirect_uri"], {"state": said.get("state", "")})
+
+    async def revoke(self, request: Request) -> Response:
+        """End a refresh token and every access token that came of it."""
+        form = await read_form(request)
+        refusal = self._wrong_client(form)
+        if refusal is not None:
+            return refusal
+        if (form.get("token") or form.get("refresh_token")) == self.refresh_token:
+            self.revoked = True
+            self._expires.clear()
+        return Response(status_code=204)
 
     async def token(self, request: Request) -> Response:
         """A fresh access token for a refresh token."""
@@ -157,13 +180,16 @@ class Auth:
         grant = form.get("grant_type")
         wrong = self._wrong_client(form)
         if grant == "refresh_token":
-            if wrong is None and form.get("refresh_token") != self.refresh_token:
+            if wrong is None and (self.revoked or form.get("refresh_token") != self.refresh_token):
                 return _grant_error(
                     "invalid_grant", "BAD_REFRESH_TOKEN", "refresh token is invalid, expired or revoked"
                 )
             return wrong
-        if grant == "authorization_code":  # there is no browser that could have fetched a code
-            return wrong or _grant_error("invalid_grant", "BAD_AUTH_CODE", "missing or unknown auth code")
+        if grant == "authorization_code":
+            if wrong is None and not self.consents.take(form, knows_redirect=True):
+                return _grant_error("invalid_grant", "BAD_AUTH_CODE", "missing or unknown auth code")
+            self.revoked = self.revoked and wrong is not None
+            return wrong
         return _grant_error("unsupported_grant_type", "BAD_GRANT_TYPE", "missing or unknown grant type")
 
     def _wrong_client(self, form: dict[str, str]) -> Response | None:

@@ -119,7 +119,9 @@ class ZohoApp(VendorApp):
         lists = Lists(self.org, self.modules)
         writes = Writes(self.org, self.modules, self.uniques)
         return [
+            Route("/oauth/v2/auth", self.authorise, methods=["GET"]),
             Route(_TOKEN_PATH, self.token, methods=["POST"]),
+            Route(f"{_TOKEN_PATH}/revoke", self.revoke, methods=["POST"]),
             *Coql(self.org, self.modules).routes(),
             *Bulk(self.org, self.modules).routes(),
             *BulkWrites(self.org, writes).routes(),
@@ -151,6 +153,14 @@ class ZohoApp(VendorApp):
         if now != self._made_for:
             self._modules, self._made_for = make_modules(org), now
         return self._modules
+
+    async def authorise(self, request: Request) -> Response:
+        """The accounts server's page where a person allows a client."""
+        return self.tokens.authorise(dict(request.query_params), self.origin)
+
+    async def revoke(self, request: Request) -> Response:
+        """The accounts server's place to give a refresh token back."""
+        return self.tokens.revoke(token_parameters(request, await request.body()))
 
     async def token(self, request: Request) -> Response:
         """The accounts server's token endpoint."""

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crmkit.sandbox.consent import Consents
 from crmkit.sandbox.limits import RollingWindow
 from crmkit.sandbox.wire import json_reply
 from crmkit.sandbox.world import World
@@ -40,6 +41,8 @@ class Tokens:
         self._active: dict[str, datetime] = {}
         self._made = 0
         self._throttle = RollingWindow(10, 600, world.clock.monotonic)
+        self.consents = Consents(world.clock.monotonic, "zoho")
+        self.revoked = False
 
     def expiry(self, token: str) -> datetime | None:
         """When a token expires; `None` if it is none, or not any more."""
@@ -58,9 +61,11 @@ class Tokens:
         if said.get("client_secret") != CLIENT_SECRET:
             return json_reply({"error": "invalid_client_secret"})
         if grant == "refresh_token":
-            good = said.get("refresh_token") == REFRESH_TOKEN
+            good = said.get("refresh_token") == REFRESH_TOKEN and not self.revoked
         elif grant == "authorization_code":
-            good = said.get("code") == GRANT_CODE
+            # A self client's code knows no redirect address.
+            good = said.get("code") == GRANT_CODE or self.consents.take(said, knows_redirect=True)
+            self.revoked = self.revoked and not good
         else:
             return json_reply({"error": "invalid_request"})
         if not good:
@@ -72,6 +77,22 @@ class Tokens:
             made["refresh_token"] = REFRESH_TOKEN
         rest = {"api_domain": origin, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
         return json_reply({**made, **rest})
+
+    def authorise(self, said: Mapping[str, str], origin: str) -> Response:
+        """The consent page; without `access_type=offline` Zoho gives no refresh token, so that is wanted."""
+        known = said.get("client_id") == CLIENT_ID and said.get("response_type") == "code"
+        if not known or not said.get("redirect_uri") or said.get("access_type") != "offline":
+            return json_reply({"error": "invalid_request"}, 400)
+        rest = {"location": "us", "accounts-server": origin, "state": said.get("state", "")}
+        return self.consents.redirect(said, said["redirect_uri"], rest)
+
+    def revoke(self, said: Mapping[str, str]) -> Response:
+        """End the refresh token and what came of it."""
+        if said.get("token") != REFRESH_TOKEN:
+            return json_reply({"error": "invalid_token"}, 400)
+        self.revoked = True
+        self.clear()
+        return json_reply({"status": "success"})
 
     def _make(self, *, limited: bool) -> str:
         self._made += 1
