@@ -1,4 +1,4 @@
-"""Every engine gives the same figures: the whole report on Spark, and its queries for warehouses."""
+"""Every query of the report can be said in the dialects of warehouses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlglot
 
-from crmkit.report.facts.engine import Facts, Value, duckdb, spark, translated
+from crmkit.report.facts.engine import Facts, Value, duckdb, translated
 from crmkit.report.inputs import Quota
 from crmkit.report.pipeline import pipeline_report
 from crmkit.report.whole import PipelineReport
@@ -23,13 +23,6 @@ SETTINGS = sample.settings(
     teams={"north": ("ada@example.com", "lars@example.com")},
     quotas=(Quota(start=date(2026, 10, 1), end=date(2027, 1, 1), amount=Decimal(400_000)),),
 )
-# One small book: what costs time is the number of queries, so nothing runs in parallel.
-SMALL = {
-    "spark.sql.shuffle.partitions": "1",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.ui.showConsoleProgress": "false",
-}
 
 
 class _Noted(Facts):
@@ -79,13 +72,6 @@ def embedded(folder: Path) -> tuple[PipelineReport, list[tuple[str, dict[str, Va
     with duckdb(folder) as facts:
         noted = _Noted(facts)
         return pipeline_report(noted, SETTINGS), noted.asked
-
-
-def test_spark_gives_the_same_report_as_duckdb(folder, embedded):
-    with spark(folder, master="local[1]", options=SMALL) as facts:
-        found = pipeline_report(facts, SETTINGS)
-    for name in PipelineReport.model_fields:
-        assert getattr(found, name) == getattr(embedded[0], name), name
 
 
 @pytest.mark.parametrize("dialect", ["bigquery", "snowflake"])

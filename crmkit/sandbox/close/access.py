@@ -89,7 +89,7 @@ class Access:
         )
 
     def authorise(self, said: Mapping[str, str], target: str) -> Response:
-        """The page where a person allows the app; whether a state comes back is not documented: it does not."""
+        """The page where a person allows the app; that a state comes back is not documented: none does."""
         if said.get("client_id") != CLIENT_ID or said.get("response_type") != "code":
             return json_reply({"error": "invalid_request"}, 400)
         return self.consents.redirect(said, target, {})

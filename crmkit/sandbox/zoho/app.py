@@ -48,6 +48,7 @@ from crmkit.sandbox.zoho.seed import zoho_seed
 from crmkit.sandbox.zoho.uniques import Uniques
 from crmkit.sandbox.zoho.writes import WRITABLE, Writes
 
+_ACCOUNTS = "/oauth/v2/"
 _TOKEN_PATH = "/oauth/v2/token"  # noqa: S105
 _VERSION = re.compile(r"v[2-8]")
 _LIMIT = re.compile(rb"\blimit\s+(\d+)(?:\s*,\s*(\d+))?", re.IGNORECASE)
@@ -170,7 +171,7 @@ class ZohoApp(VendorApp):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, counting it as running from its arrival, slow answers included."""
         path, query = scope["path"], scope.get("query_string", b"")
-        if path.startswith((CONTROL_PREFIX, _TOKEN_PATH)):
+        if path.startswith((CONTROL_PREFIX, _ACCOUNTS)):
             await super().__call__(scope, receive, send)
             return
         heavy = path.endswith(("/coql", "/__composite_requests")) or b"sort_by=" in query or b"cvid=" in query
@@ -190,7 +191,7 @@ class ZohoApp(VendorApp):
     def call_kind(self, request: Request, body: bytes) -> CallKind:
         """Queries are lists, although they are posted."""
         path = request.scope["path"]
-        if path == _TOKEN_PATH:
+        if path.startswith(_ACCOUNTS):
             return "token"
         if path.endswith("/coql") or path.endswith("/search"):
             return "list"
@@ -205,7 +206,7 @@ class ZohoApp(VendorApp):
         """A token that is missing, unknown, too old, or short of a scope."""
         path = request.scope["path"]
         self.org.refresh()
-        if path == _TOKEN_PATH:
+        if path.startswith(_ACCOUNTS):
             return None
         token = sent_token(request)
         if token is None:
@@ -246,7 +247,7 @@ class ZohoApp(VendorApp):
 
     def check_limits(self, request: Request, body: bytes) -> Response | None:
         """Concurrency first, then credits; a refused call costs none (Zoho does not say)."""
-        if request.scope["path"] == _TOKEN_PATH:
+        if request.scope["path"].startswith(_ACCOUNTS):
             return None
         if self.running.running > self.running.limit or self.pool.running > self.pool.limit:
             return self.rate_limited("concurrency")
