@@ -49,6 +49,7 @@ _LATE = {
     "sync": "crmkit.commands.sync:sync",
     "undo": "crmkit.commands.decide:undo",
     "why": "crmkit.commands.decide:why",
+    "worker": "crmkit.commands.worker:worker",
 }
 
 

@@ -45,7 +45,7 @@ from crmkit.sync_settings import SettingError, SyncSettings
 
 FILE_NAME = "crmkit.toml"
 CONNECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_PASSWORD = re.compile(r"[^/]+://([^/@:]*:[^/]*@|.*[?&](ssl)?password=)")
+_PASSWORD = re.compile(r"[^/]+://([^/@:]*:[^@]+@|.*[?&](ssl)?password=)")
 _SYNC_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 

@@ -214,7 +214,12 @@ class NewerState(StateError):
 
 
 class Busy(StateError):
-    """Somebody else holds the lease; the message says who and since when."""
+    """Somebody else holds the lease; the message says who and since when.
+
+    `lease` is its name, where that is known.
+    """
+
+    lease: str = ""
 
     exit_code = 8
     hint = "Wait for the other run to end; its lease frees itself if that process is gone."

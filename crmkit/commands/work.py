@@ -139,7 +139,7 @@ def _shown(run: Run, future: Future[Done | None]) -> list[Done]:
     one = future.result()
     if one is None:
         return []
-    _show(run, one)
+    show(run, one)
     return [one]
 
 
@@ -208,7 +208,7 @@ def _one(run: Run, session: Session, state: State, task: Task) -> Done:
             except KeyboardInterrupt:
                 asked.set()
         done = Done(task, None, future.result(), session.clock.monotonic() - begun)
-    _show(run, done)
+    show(run, done)
     return done
 
 
@@ -237,7 +237,7 @@ def report(session: Session) -> Slice:
     return Slice(done.returncode, error=error)
 
 
-def _show(run: Run, done: Done) -> None:
+def show(run: Run, done: Done) -> None:
     """One line for a task, and what went wrong; nothing on a quiet terminal if all is well."""
     terminal, ended = run.terminal, done.ended
     for line in ended.untold:

@@ -162,7 +162,9 @@ def _take(
 
 def _busy(name: str, owner: str, since: datetime) -> Busy:
     host, _, pid = owner.partition(":")
-    return Busy(f"{name} is being done by process {pid} on {host} since {since:%Y-%m-%d %H:%M:%S} UTC")
+    busy = Busy(f"{name} is being done by process {pid} on {host} since {since:%Y-%m-%d %H:%M:%S} UTC")
+    busy.lease = name
+    return busy
 
 
 def _lock_file(state: State, name: str) -> IO[str] | None:
