@@ -29,6 +29,7 @@ _LATE = {
     "demo": "crmkit.commands.demo:demo",
     "diff": "crmkit.commands.report:diff",
     "doctor": "crmkit.commands.doctor:doctor",
+    "export": "crmkit.commands.export:export",
     "init": "crmkit.commands.init:init",
     "links": "crmkit.commands.links:links",
     "listen": "crmkit.commands.listen:listen",

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from crmkit.connectors import registry
 from crmkit.errors import ConfigError
 from crmkit.report import load
 from crmkit.report.calendar import span_of
-from crmkit.report.facts.engine import Facts, MissingPackages, duckdb
+from crmkit.report.facts.engine import Facts, MissingPackages, duckdb, spark
 from crmkit.report.inputs import AmountBasis, Quota, Scope, Settings, SkipPolicy
 from crmkit.report.rates import Rates, rates_from_csv, rates_from_mapping
 from crmkit.session import Session
@@ -137,8 +138,9 @@ def open_facts(
     as_of: datetime | None = None,
     since: datetime | None = None,
     period: str | None = None,
+    engine: Literal["duckdb", "spark"] = "duckdb",
 ) -> Iterator[Opened]:
-    """The fact tables of the chosen connections in the embedded engine; arguments as `gather`.
+    """The fact tables of the chosen connections in an engine; the other arguments as `gather`.
 
     Raises:
         MissingPackages: The extra `report` is not installed.
@@ -147,7 +149,8 @@ def open_facts(
     with TemporaryDirectory(prefix="crmkit-facts-") as place:
         folder = Path(place)
         write_facts(session, state, material, folder)
-        with duckdb(folder, folder=folder) as facts:
+        opened = duckdb(folder, folder=folder) if engine == "duckdb" else spark(folder)
+        with opened as facts:
             yield Opened(facts, material.settings, material)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import click
@@ -70,6 +71,10 @@ _OUT = click.option(
 @click.option(
     "--lang", type=click.Choice(LANGUAGES), help="Language of the page. Default: [report] language."
 )
+@click.option(
+    "--engine", type=click.Choice(["duckdb", "spark"]), default="duckdb", show_default=True,
+    help="What computes: embedded, or Spark for very many deals (extra `spark`).",
+)  # fmt: skip
 @click.option("--notify", "tell", is_flag=True, help="Tell the targets of [report.notify] the summary.")
 @click.pass_obj
 def report(
@@ -83,6 +88,7 @@ def report(
     since: Moment | None,
     period: str | None,
     lang: str | None,
+    engine: Literal["duckdb", "spark"],
     tell: bool,
 ) -> None:
     """The pipeline over all CRMs: stages, forecast, win rates, ageing, hygiene.
@@ -105,6 +111,7 @@ def report(
             as_of=at,
             since=since.start(zone, at) if since else None,
             period=period,
+            engine=engine,
         ) as found,
     ):
         figures = pipeline_report(found.facts, found.settings)

@@ -16,6 +16,7 @@ from crmkit.report.facts.tables import LAYOUTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sqlglot.exp import Expression
 
 Value = str | int | bool | None
 """What can be bound to a `$name` in a query."""
@@ -250,16 +251,20 @@ def translated(query: str, values: Mapping[str, Value], dialect: str = "spark") 
         values: What is bound in it.
         dialect: A name sqlglot knows: spark, bigquery, snowflake.
     """
+    return str(bound(query, values).sql(dialect=dialect))
+
+
+def bound(query: str, values: Mapping[str, Value]) -> Expression:
+    """A query as a tree, with its values in place."""
     import sqlglot  # noqa: PLC0415 - heavy, and the embedded engine needs no translation
     from sqlglot import exp  # noqa: PLC0415
 
-    def literal(node: exp.Expression) -> exp.Expression:
+    def literal(node: Expression) -> Expression:
         if isinstance(node, (exp.Parameter, exp.Placeholder)):
             return exp.convert(values[node.name])
         return node
 
-    tree = sqlglot.parse_one(query, dialect="duckdb")
-    return str(tree.transform(literal).sql(dialect=dialect))
+    return sqlglot.parse_one(query, dialect="duckdb").transform(literal)
 
 
 def _files(folder: Path, name: str) -> str:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from crmkit.report.facts.engine import spark
 from crmkit.report.pipeline import pipeline_report
 from crmkit.report.whole import PipelineReport
 from tests.report.test_engines import SETTINGS, embedded, folder  # noqa: F401 - fixtures
+
+# PySpark leaves the sockets open that results come through.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
 
 # One small book: what costs time is the number of queries, so nothing runs in parallel.
 SMALL = {
