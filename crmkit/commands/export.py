@@ -24,8 +24,8 @@ def export(run: Run, /, names: Sequence[str], destination: str) -> None:
     """Write today's snapshot of the local copy as Parquet, and its history.
 
     Deals, their changes, stages, owners, companies, links and rates as the report's figures
-    see them: amounts as whole minor units beside their currency, times as microseconds in
-    UTC, days as numbers. One folder for each day, one file for each table and connection; the
+    see them: amounts as whole numbers beside their currency, times as microseconds in UTC,
+    days as numbers. One folder for each day, one file for each table and connection; the
     manifest, written last, names the files. Exporting again replaces today's. Changes nothing
     in a CRM. docs/scale.md describes the tables.
     """

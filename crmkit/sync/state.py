@@ -124,7 +124,13 @@ def _prepare_folder(path: Path) -> None:
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True, json_deserializer=msgspec.json.decode)
+        return sa.create_engine(
+            url,
+            pool_pre_ping=True,
+            # Every thread of every connection may ask for a permit of a shared limit at once.
+            max_overflow=40,
+            json_deserializer=msgspec.json.decode,
+        )
     engine = sa.create_engine(
         url,
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
