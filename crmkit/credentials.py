@@ -65,6 +65,7 @@ class Redactor:
 
 def _other_forms(secret: str) -> Iterator[str]:
     """How a secret looks in an address and in the header of basic authentication."""
+    yield quote(secret)
     yield quote(secret, safe="")
     yield quote_plus(secret)
     for pair in (secret, f"{secret}:", f":{secret}"):
