@@ -218,3 +218,10 @@ def test_hostile_report_covers_every_text():
     report, deals = hostile_report()
     assert len(deals) == len(HOSTILE) * 7
     assert {deal.name for deal in report.top_deals} >= set(HOSTILE)
+
+
+def test_every_colour_of_a_legend_is_one_that_the_page_has():
+    document = sample_page()
+    keys = set(re.findall(r'<rect class="(\w+)" width="10"', document))
+    assert keys >= {"s0", "good", "bad"}
+    assert [key for key in keys if not re.search(rf"\.{key}\{{fill:", document)] == []
