@@ -14,6 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from crmkit.sync import state
+from tests.postgres import postgres_url
+
+__all__ = ["postgres_url"]
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("crmkit", deadline=None)

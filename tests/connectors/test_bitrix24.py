@@ -998,7 +998,7 @@ def test_a_rotated_refresh_token_is_stored_before_the_access_token(portal, make_
     connector.check()
     stored = connector.context.secrets.stored
     assert stored[0] == ("refresh_token", "refresh1")
-    assert [name for name, _ in stored] == ["refresh_token", "access_token"]
+    assert [name for name, _ in stored] == ["refresh_token", "refresh_token_ends", "access_token"]
 
 
 def test_one_thread_renews_an_expired_token_for_all(portal, make_context, small_batches):

@@ -1072,7 +1072,7 @@ class TestOAuth:
         fake.route = lambda *args: (400, {"error": "invalid_grant"})
         with pytest.raises(AccessDenied, match="renew") as caught:
             connector.check()
-        assert "Authorise" in caught.value.hint
+        assert "crmkit login eu" in caught.value.hint
 
 
 def test_a_base_url_without_a_path_gets_the_paths_of_the_api(make_context):

@@ -68,7 +68,8 @@ def test_no_secret_is_in_any_output_file_or_log(
         [
             ["plan", "main", "--out", "plan.json"],
             ["--json", "sync", "main", "--confirm", "creates=100", "--confirm", "field.name=100"],
-            ["diff"], ["report"], ["--json", "report"], ["report", "--format", "html", "--out", "report.html"],
+            ["diff"], ["report"], ["--json", "report"],
+            ["report", "--format", "html", "--out", "report.html"],
             ["runs"], ["--json", "runs"], ["export", "--parquet", "snapshots"], ["listen", "subscriptions"],
         ],
     )  # fmt: skip

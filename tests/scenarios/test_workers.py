@@ -23,12 +23,10 @@ from crmkit.scheduling.schedule import Schedule
 from crmkit.scheduling.task import Task
 from crmkit.sync import schedules_table
 from crmkit.sync.state import State
+from tests.postgres import execute
 from tests.scenarios.conftest import Crmkit
 from tests.scenarios.lab import open_intents
 from tests.scenarios.syncing import agreed_sync, configure, markers_of
-from tests.sync.conftest import execute, postgres_url
-
-__all__ = ["postgres_url"]
 
 Up = Callable[..., Sandbox]
 PATIENCE_SECONDS = 60.0
@@ -130,12 +128,13 @@ def test_two_workers_run_each_tick_once(office: Office) -> None:
     office.schedule("sync:main", "main")
     office.schedule("pull:hubspot", "nightly")
     workers = [office.worker("--burst") for _ in range(2)]
-    assert [office.ended(process) for process in workers] == [(0, ""), (0, "")]
+    assert [office.ended(process)[0] for process in workers] == [0, 0]
     assert names(office, expected) == expected
     after = office.rows("SELECT count(*) FROM runs WHERE command = 'sync'")[0][0]
     assert int(str(after)) - int(str(before)) == 1
-    ended = office.rows("SELECT name, ended_at IS NOT NULL FROM schedules ORDER BY name")
-    assert ended == [("main", True), ("nightly", True)]
+    (main,), (nightly,) = office.rows("SELECT exit_code FROM schedules ORDER BY name")
+    assert main in (0, 4)  # it may leave records for a person
+    assert nightly in (0, 8)  # 8 where it came while the sync was pulling the same connection
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")

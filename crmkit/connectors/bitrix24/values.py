@@ -107,7 +107,7 @@ def _values(entries: Any, type_id: str) -> Iterator[str]:
 
 def domain(addresses: Sequence[str]) -> str | None:
     """The host of the first web address that has one."""
-    for address in addresses:
+    for address in map(str.strip, addresses):
         try:
             host = urlsplit(address if "://" in address else f"//{address}").hostname
         except ValueError:
