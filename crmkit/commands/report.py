@@ -94,8 +94,9 @@ def report(
     """The pipeline over all CRMs: stages, forecast, win rates, ageing, hygiene.
 
     Deals that are linked across CRMs count once. Works on the local copy; changes
-    nothing in a CRM. With --as-of it tells what was known then, and tells the same next
-    year. Ends with 4 if something was left out of the money sums.
+    nothing in a CRM. With --as-of it tells what was known then, today and next year;
+    links and stage maps count as of today (docs/report.md). Ends with 4 if something was
+    left out of the money sums.
     """
     session = run.open()
     zone = ZoneInfo(session.config.settings.report.time_zone)
