@@ -73,8 +73,8 @@ class ConnectionSettings(_Section):
     """One configured login. Keys that are not named here are options of the connector.
 
     `history` reads stage changes too. `limits = "off"` is for a sandbox without limits.
-    `daily_quota` is how many calls a day the CRM gives, if it does not tell by itself;
-    `daily_share` is the part of them that crmkit may take, the rest is for other tools.
+    `daily_quota` is how many calls a day the plan at the CRM allows; `daily_share` is the part
+    of them that crmkit may take, the rest is for other tools. A share without a quota limits nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
