@@ -46,7 +46,12 @@ def deals_at(
     """
     at = at or settings.as_of
     query, values = deals_query(records_at(facts, instant(at)), settings, at, rates_on)
-    return facts.keep(f"deals {at.isoformat()} {rates_on}", query, **values)
+    return facts.keep(deals_name(at, rates_on), query, **values)
+
+
+def deals_name(at: datetime, rates_on: date | None = None) -> str:
+    """Under which name `deals_at` keeps its table."""
+    return f"deals {at.isoformat()} {rates_on}"
 
 
 def deals_query(
@@ -57,6 +62,7 @@ def deals_query(
     *,
     steps: str = "stage_steps",
     companies: str = "companies",
+    owners: str = "owners",
 ) -> tuple[str, dict[str, Value]]:
     """The query behind `deals_at`, and its values: for an aggregate that needs few of the columns.
 
@@ -67,6 +73,7 @@ def deals_query(
         rates_on: As for `deals_at`.
         steps: A table with the columns of `stage_steps`, of these deals at least.
         companies: A table with the columns of `companies`; an empty one where nobody asks for them.
+        owners: The same for `owners`; scopes may ask for them.
     """
     values: dict[str, Value] = {}
     # A query is looked at three times, so it needs a name.
@@ -76,7 +83,7 @@ def deals_query(
     query = f"""
         WITH {inline}chosen AS ({_chosen(members)}),
         logical_deals AS ({_logical(members)}),
-        named AS ({_named(companies)}),
+        named AS ({_named(companies, owners)}),
         dated AS ({_dated(settings, _last_steps(source, steps))}),
         appraised AS ({_appraised(settings, rates_on)}),
         valued AS (
@@ -94,7 +101,7 @@ def deals_query(
     return query, {
         "at": instant(at),
         "today": day_number(rates_on or at.astimezone(settings.zone).date()),
-        "ahead": _ahead(at, settings),
+        "ahead": ahead(at, settings),
         "own": settings.report_currency.strip().upper(),
         "one": 10**RATE_DIGITS,
         **values,
@@ -172,7 +179,7 @@ def _logical(members: str) -> str:
     """
 
 
-def _named(companies: str) -> str:
+def _named(companies: str, owners: str) -> str:
     return f"""
         SELECT d.*, s.pipeline, s.native_stage, s.place, s.stage_status, s.stage_probability,
             o.stage, o.stage_order, s.stage IS NOT NULL AND o.stage IS NULL AS stage_unknown,
@@ -184,7 +191,7 @@ def _named(companies: str) -> str:
         LEFT JOIN stages s
             ON d.connection = s.connection AND d.pipeline_id = s.pipeline_id AND d.stage_id = s.stage_id
         LEFT JOIN outline o ON s.stage = o.stage
-        LEFT JOIN owners w ON d.connection = w.connection AND d.owner_id = w.owner_id
+        LEFT JOIN {owners} w ON d.connection = w.connection AND d.owner_id = w.owner_id
         LEFT JOIN {companies} c ON d.connection = c.connection AND d.company_id = c.company_id
     """
 
@@ -263,7 +270,7 @@ def _among(column: str, words: list[str], name: str, values: dict[str, Value]) -
     return f"{column} IN ({', '.join(f'${name}{place}' for place in range(len(words)))})"
 
 
-def _ahead(at: datetime, settings: Settings) -> int:
+def ahead(at: datetime, settings: Settings) -> int:
     """How many microseconds local time is ahead of UTC at an instant."""
     offset = at.astimezone(settings.zone).utcoffset()
     return 0 if offset is None else int(offset.total_seconds()) * SECOND

@@ -188,8 +188,16 @@ def _parts_on(facts: Facts, settings: Settings, span: Span, tables: _Tables, day
     if tables.empty:
         return parts
     records = f"({records_query(tables.deals, tables.changes, _TRACKED)})"
-    nobody = "(SELECT * FROM companies WHERE FALSE)"
-    deals, values = deals_query(records, settings, at, steps=tables.steps, companies=nobody)
+    scope = settings.scope
+    deals, values = deals_query(
+        records,
+        settings,
+        at,
+        steps=tables.steps,
+        companies="(SELECT * FROM companies WHERE FALSE)",
+        # A join that is not made is much of the time of twenty instants.
+        owners="owners" if scope.owners or scope.teams else "(SELECT * FROM owners WHERE FALSE)",
+    )
     category = category_sql(settings, values, deal="d", outline="o")
     rows = facts.rows(
         f"""

@@ -33,7 +33,7 @@ _SIDE = (
 class Between:
     """Two instants, and the tables of the deals at both: of those that can have changed in between.
 
-    `before` and `after` have the columns of `deals_at`, without companies. `table` has one
+    `before` and `after` have the columns of `deals_at`. `table` has one
     row per logical deal that was open at one of the instants, was closed between them, or
     moved to another stage or pipeline: the columns of either side with `x_` (start) and `y_`
     (end) in front, `logical`, `created_us`, `merged_into`, and the amounts `x_start` (by the
@@ -48,18 +48,27 @@ class Between:
     after: str
 
 
-def between(facts: Facts, settings: Settings, start: datetime, end: datetime) -> Between:
+def between(
+    facts: Facts, settings: Settings, start: datetime, end: datetime, *, since: datetime | None = None
+) -> Between:
     """The deals at two instants, each by the rates of its own local day.
 
     Linked deals are one at both instants, by the links known today, so that a deal that
     was linked in between is not taken for one that went and one that came.
+
+    Args:
+        facts: The fact tables.
+        settings: The zone and the currency.
+        start: The earlier instant.
+        end: The later one.
+        since: An instant not after the start that is compared too: one set of deals serves both.
 
     Raises:
         ValueError: The start is not before the end.
     """
     if start >= end:
         raise ValueError(f"{start.isoformat()} is not before {end.isoformat()}")
-    some = touched(facts, settings, start, end)
+    some = touched(facts, settings, min(start, since or start))
     before, after = (touched_at(facts, settings, some, at) for at in (start, end))
     sides = ", ".join(f"{side}.{name} AS {side}_{name}" for side in "xy" for name in _SIDE)
     query = f"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -37,18 +37,26 @@ def slips(facts: Facts, settings: Settings, *, previous: int = PREVIOUS, detaile
     period = current_period(settings)
     earlier: list[Slip] = []
     day = period.start
+    since: datetime | None = None
     while len(earlier) < previous:
         span = quarter_of(day - timedelta(days=1), settings.fiscal_start_month)
+        since = since or _start(span.start, settings)
         found = slip(facts, settings, span, detailed=detailed)
         if found is None or all(one.late for one in found.history_starts):
             break
         earlier.append(found)
         day = span.start
-    return Slips(period=slip(facts, settings, period, detailed=detailed), previous=tuple(earlier))
+    current = slip(facts, settings, period, since=since, detailed=detailed)
+    return Slips(period=current, previous=tuple(earlier))
 
 
 def slip(
-    facts: Facts, settings: Settings, period: Span | None = None, *, detailed: int = DETAILED
+    facts: Facts,
+    settings: Settings,
+    period: Span | None = None,
+    *,
+    since: datetime | None = None,
+    detailed: int = DETAILED,
 ) -> Slip | None:
     """What became of the deals that were open in scope when a period began and due in it.
 
@@ -56,18 +64,17 @@ def slip(
         facts: The fact tables.
         settings: The zone, the currency and the scope.
         period: Local days; the period of the settings if none is given.
+        since: As for `between`.
         detailed: How many deals of a list are told with all their values.
 
     Returns:
         The cohort, or `None` if the period has not begun at `as_of`.
     """
     span = period or current_period(settings)
-    begins, ends = (
-        datetime.combine(day, time(), settings.zone).astimezone(UTC) for day in (span.start, span.end)
-    )
+    begins, ends = _start(span.start, settings), _start(span.end, settings)
     if begins >= settings.as_of:
         return None
-    found = between(facts, settings, begins, min(ends, settings.as_of))
+    found = between(facts, settings, begins, min(ends, settings.as_of), since=since)
     complete = ends <= settings.as_of
     cohort = _cohort(facts, settings, found, span, instant(ends))
     parts = _parts(facts, found, cohort, detailed)
@@ -109,6 +116,10 @@ def slip(
         fx_missing_count=row["missing"],
         history_starts=history_starts(facts, settings, found.start),
     )
+
+
+def _start(day: date, settings: Settings) -> datetime:
+    return datetime.combine(day, time(), settings.zone).astimezone(UTC)
 
 
 def _cohort(facts: Facts, settings: Settings, found: Between, span: Span, ends_us: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from crmkit.report.figures import Figure
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics import open_deals, results
 from crmkit.report.metrics.periods import current_period, review_start, trailing_window
+from crmkit.report.metrics.touched import prepare_earlier
 from crmkit.report.money import Number, subtract
 
 
@@ -56,7 +58,10 @@ def summary(facts: Facts, settings: Settings) -> Summary:
     span = current_period(settings)
     period = span.start, span.end
     now = _figures(facts, replace(settings, period=period))
-    then = _figures(facts, replace(settings, as_of=since, period=period)) if known else {}
+    then: Mapping[str, Decimal | None] = {}
+    if known:
+        prepare_earlier(facts, settings, since)
+        then = _figures(facts, replace(settings, as_of=since, period=period))
     made = {name: _moved(value, then.get(name)) for name, value in now.items()}
     return Summary(since=since, known=known, **made)
 

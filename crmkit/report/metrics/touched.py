@@ -1,11 +1,11 @@
-"""The few deals of which a comparison of two instants has to know more: those that can have changed."""
+"""The deals that can have changed since an instant: the few that have to be put together as they were."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from crmkit.report.facts.deals import OPEN, deals_query
+from crmkit.report.facts.deals import OPEN, ahead, deals_at, deals_name, deals_query
 from crmkit.report.facts.engine import Facts
 from crmkit.report.facts.scale import day_number, instant
 from crmkit.report.facts.snapshot import records_query
@@ -14,7 +14,10 @@ from crmkit.report.inputs import Settings
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """Tables with the records of some deals, what changed of them since an instant, and their steps."""
+    """Tables with the records of some deals and what changed of them since an instant.
+
+    `steps` are those of the records that may have to tell by them when they were closed.
+    """
 
     name: str
     deals: str
@@ -22,14 +25,14 @@ class Touched:
     steps: str
 
 
-def touched(facts: Facts, settings: Settings, start: datetime, end: datetime) -> Touched:
+def touched(facts: Facts, settings: Settings, start: datetime) -> Touched:
     """The records that were open since an instant or changed since, with all members of their linked deals.
 
     Whatever was closed before and is as it was then is in no figure of what moved: most
-    of all deals, so that only few have to be put together as they were.
+    of all deals. At every instant from the given one until the report, they are as they are now.
     """
     group = "coalesce(d.logical, concat(d.connection, ':deal:', d.id))"
-    name = f"touched {start.isoformat()} {end.isoformat()}"
+    name = f"touched since {start.isoformat()}"
     deals = facts.keep(
         name,
         f"""
@@ -41,8 +44,9 @@ def touched(facts: Facts, settings: Settings, start: datetime, end: datetime) ->
             SELECT {group} AS logical FROM deals d
             WHERE (d.status = '{OPEN}' AND (d.gone_us IS NULL OR d.gone_us > $t0))
                 OR d.first_seen_us > $t0 OR d.gone_us > $t0 OR d.closed_us >= $t0
-                -- It counts as closed at noon of its close date, in whatever zone.
-                OR (d.closed_us IS NULL AND d.close_day BETWEEN $day0 - 1 AND $day1 + 1)
+                -- It counts as closed at noon of its close date, in whatever zone; without one it
+                -- is valued by the rates of the day that is looked at.
+                OR (d.closed_us IS NULL AND (d.close_day IS NULL OR d.close_day >= $day0 - 1))
             UNION
             SELECT {group} FROM deals d SEMI JOIN moved m ON d.connection = m.connection AND d.id = m.id
         )
@@ -50,7 +54,6 @@ def touched(facts: Facts, settings: Settings, start: datetime, end: datetime) ->
         """,
         t0=instant(start),
         day0=day_number(start.astimezone(settings.zone).date()),
-        day1=day_number(end.astimezone(settings.zone).date()),
     )
     changes = facts.keep(
         f"changes {name}",
@@ -62,24 +65,48 @@ def touched(facts: Facts, settings: Settings, start: datetime, end: datetime) ->
     )
     steps = facts.keep(
         f"steps {name}",
-        f"SELECT s.* FROM stage_steps s SEMI JOIN {deals} d ON s.connection = d.connection AND s.id = d.id",
+        f"""
+        SELECT s.* FROM stage_steps s SEMI JOIN (
+            SELECT connection, id FROM {deals} WHERE status <> '{OPEN}' AND closed_us IS NULL
+            UNION SELECT connection, id FROM {changes} WHERE field IN ('status', 'closed_us')
+        ) d ON s.connection = d.connection AND s.id = d.id
+        """,
     )
     return Touched(name, deals, changes, steps)
 
 
 def touched_at(facts: Facts, settings: Settings, some: Touched, at: datetime) -> str:
-    """The table of these deals at an instant; columns as `deals_at`, without companies."""
+    """The table of these deals at an instant, maybe with others; columns as `deals_at`."""
+    name = f"deals at {at.isoformat()} {some.name}"
+    whole = facts.kept(deals_name(at))
+    if facts.kept(name) is None and whole is not None:
+        return whole
     # Kept by itself: names inside of a query within a query can clash.
     records = facts.keep(
         f"records at {at.isoformat()} {some.name}",
         records_query(some.deals, some.changes),
         at=instant(at),
     )
-    query, values = deals_query(
-        records,
-        settings,
-        at,
-        steps=some.steps,
-        companies="(SELECT * FROM companies WHERE 1 = 0)",
+    query, values = deals_query(records, settings, at, steps=some.steps)
+    return facts.keep(name, query, **values)
+
+
+def prepare_earlier(facts: Facts, settings: Settings, at: datetime) -> None:
+    """Let `deals_at` at an earlier instant put together only the deals that can have changed since.
+
+    Args:
+        facts: The fact tables.
+        settings: Those of the report.
+        at: The earlier instant.
+    """
+    if ahead(at, settings) != ahead(settings.as_of, settings):
+        return  # Noon of a close date is another instant then, so that all deals can differ.
+    now = deals_at(facts, settings)
+    then = touched_at(facts, settings, touched(facts, settings, at), at)
+    facts.view(
+        deals_name(at),
+        f"""
+        SELECT d.* FROM {now} d ANTI JOIN (SELECT logical FROM {then}) t ON d.logical = t.logical
+        UNION ALL SELECT * FROM {then}
+        """,
     )
-    return facts.keep(f"deals at {at.isoformat()} {some.name}", query, **values)
