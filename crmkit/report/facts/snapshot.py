@@ -47,27 +47,39 @@ def records_at(facts: Facts, at_us: int) -> str:
     A record that no pull had shown by then is left out, whatever its creation date says.
     """
     # Only what changed since is held: the rest is in `deals` already.
-    before = facts.keep(f"before {at_us}", _before("changes", TRACKED), at=at_us)
-    changed = facts.row(f"SELECT count(*) AS n FROM {before}")["n"] > 0
+    tracked = changed_fields(facts, at_us)
     at = str(int(at_us))
-    if changed:
-        values, source = _values(TRACKED), _joined("deals", before)
-    else:
-        values, source = ", ".join(f"d.{name}" for name in DEALS.columns), "deals d"
+    source = "deals d"
+    if tracked:
+        source = _joined("deals", facts.keep(f"before {at_us}", _before("changes", tracked), at=at_us))
+    values = _values(tracked)
     return facts.view(
         f"records {at_us}",
         f"SELECT *, {_life(at)} FROM (SELECT {values} FROM {source} WHERE d.first_seen_us <= {at}) records",
     )
 
 
-def records_query(deals: str = "deals", changes: str = "changes", tracked: Collection[str] = TRACKED) -> str:
+def changed_fields(facts: Facts, since_us: int) -> tuple[str, ...]:
+    """The columns of `deals` of which a value changed after an instant: most of them never do."""
+    rows = facts.rows("SELECT DISTINCT field FROM changes WHERE at_us > $at", at=since_us)
+    found = {row["field"] for row in rows}
+    return tuple(name for name in TRACKED if name in found)
+
+
+def records_query(tracked: Collection[str], deals: str = "deals", changes: str = "changes") -> str:
     """The query behind `records_at`, with `$at` for the instant.
 
     Args:
+        tracked: The columns whose earlier values are asked for; the others stay as they are now.
         deals: A table with the columns of `deals`: all of them, or those that are of interest.
         changes: A table with what changed of these deals after the instant.
-        tracked: The columns whose earlier values are asked for; the others stay as they are now.
     """
+    if not tracked:
+        return f"""
+            SELECT *, {_life("$at")} FROM (
+                SELECT {_values(())} FROM {deals} d WHERE d.first_seen_us <= $at
+            ) known
+        """
     return f"""
         WITH before AS ({_before(changes, tracked)}),
         known AS (SELECT {_values(tracked)} FROM {_joined(deals, "before")} WHERE d.first_seen_us <= $at)

@@ -6,7 +6,7 @@ Nothing is stored for this: the deals at any instant are put together again from
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -16,7 +16,7 @@ from crmkit.report.facts import scale
 from crmkit.report.facts.deals import OPEN, WON, deals_query
 from crmkit.report.facts.engine import Facts, Value
 from crmkit.report.facts.scale import DAY, day_number, instant
-from crmkit.report.facts.snapshot import LIVE, records_query
+from crmkit.report.facts.snapshot import LIVE, changed_fields, records_query
 from crmkit.report.facts.tables import DEALS, Type
 from crmkit.report.facts.zone import start_of
 from crmkit.report.inputs import Settings
@@ -61,6 +61,7 @@ class _Tables:
     deals: str
     changes: str
     steps: str
+    fields: tuple[str, ...]
     empty: bool = False
 
 
@@ -83,7 +84,7 @@ def history(facts: Facts, settings: Settings, span: Span) -> History:
         settings,
         min(one.start for one in wanted),
         max(one.end for one in wanted),
-        _Tables("deals", "changes", "stage_steps"),
+        _Tables("deals", "changes", "stage_steps", _TRACKED),
     )
     accuracy = tuple(_accuracy(facts, settings, quarter, whole) for quarter in quarters)
     snapshots: tuple[ForecastPoint, ...] = ()
@@ -187,7 +188,7 @@ def _parts_on(facts: Facts, settings: Settings, span: Span, tables: _Tables, day
     assert at is not None
     if tables.empty:
         return parts
-    records = f"({records_query(tables.deals, tables.changes, _TRACKED)})"
+    records = f"({records_query(tables.fields, tables.deals, tables.changes)})"
     scope = settings.scope
     deals, values = deals_query(
         records,
@@ -269,16 +270,19 @@ def _within(facts: Facts, settings: Settings, start: date, end: date, source: _T
             **values,
         )
 
-    fields = ", ".join(f"'{name}'" for name in _TRACKED)
+    since = start_of(start, settings.zone)
+    tracked = tuple(name for name in changed_fields(facts, since) if name in _TRACKED)
+    fields = ", ".join(f"'{name}'" for name in tracked) or "NULL"
     return _Tables(
         part(source.deals, _COLUMNS, "TRUE"),
         part(
             source.changes,
             "f.*",
             f"at_us > $since AND field IN ({fields})",
-            since=start_of(start, settings.zone),
+            since=since,
         ),
         part(source.steps, "f.*", "TRUE"),
+        tracked,
         empty=facts.row(f"SELECT count(*) AS n FROM {touched}")["n"] == 0,
     )
 
@@ -288,14 +292,14 @@ def _rolled_back(facts: Facts, tables: _Tables, at_us: int) -> _Tables:
     if tables.empty:
         return tables
     deals = facts.keep(
-        f"{tables.deals} at {at_us}", records_query(tables.deals, tables.changes, _TRACKED), at=at_us
+        f"{tables.deals} at {at_us}", records_query(tables.fields, tables.deals, tables.changes), at=at_us
     )
     changes = facts.keep(
         f"{tables.changes} until {at_us}",
         f"SELECT * FROM {tables.changes} WHERE at_us <= $at",
         at=at_us,
     )
-    return _Tables(deals, changes, tables.steps)
+    return replace(tables, deals=deals, changes=changes)
 
 
 def _day_of(text: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from crmkit.report.facts.deals import OPEN, ahead, deals_at, deals_name, deals_query
 from crmkit.report.facts.engine import Facts
 from crmkit.report.facts.scale import day_number, instant
-from crmkit.report.facts.snapshot import records_query
+from crmkit.report.facts.snapshot import changed_fields, records_query
 from crmkit.report.inputs import Settings
 
 
@@ -84,7 +84,7 @@ def touched_at(facts: Facts, settings: Settings, some: Touched, at: datetime) ->
     # Kept by itself: names inside of a query within a query can clash.
     records = facts.keep(
         f"records at {at.isoformat()} {some.name}",
-        records_query(some.deals, some.changes),
+        records_query(changed_fields(facts, instant(at)), some.deals, some.changes),
         at=instant(at),
     )
     query, values = deals_query(records, settings, at, steps=some.steps)
