@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,17 @@ class Browser:
     def run(self, script: str, *values: object):
         """What a script in the page returns."""
         return self.driver.execute_script(script, *values)
+
+    def wait(self, happened: Callable[[], object]) -> object:
+        """What a question answers once that is true.
+
+        Raises:
+            selenium.common.TimeoutException: It never was in ten seconds.
+        """
+        # Only here, so that the tests can be collected where selenium is not installed.
+        from selenium.webdriver.support.wait import WebDriverWait  # noqa: PLC0415
+
+        return WebDriverWait(self.driver, 10).until(lambda _: happened())
 
     def press(self, *keys: str) -> None:
         """Press keys where the focus is."""
