@@ -6,10 +6,10 @@ from datetime import date, datetime
 
 from crmkit.model import LostKind, Outcome, ValuePeriod
 from crmkit.report.facts.engine import Facts, Value
-from crmkit.report.facts.scale import DAY, RATE_DIGITS, SECOND, SHARE_DIGITS, WHOLE, day_number, instant
+from crmkit.report.facts.scale import DAY, RATE_DIGITS, SHARE_DIGITS, WHOLE, day_number, instant
 from crmkit.report.facts.snapshot import LIVE, records_at
 from crmkit.report.facts.tables import DEALS
-from crmkit.report.facts.zone import local_day, start_of
+from crmkit.report.facts.zone import ahead, local_day, start_of
 from crmkit.report.inputs import AmountBasis, Scope, Settings
 
 OPEN, WON, LOST = Outcome.OPEN.value, Outcome.WON.value, Outcome.LOST.value
@@ -101,7 +101,7 @@ def deals_query(
     return query, {
         "at": instant(at),
         "today": day_number(rates_on or at.astimezone(settings.zone).date()),
-        "ahead": ahead(at, settings),
+        "ahead": ahead(at, settings.zone),
         "own": settings.report_currency.strip().upper(),
         "one": 10**RATE_DIGITS,
         **values,
@@ -268,9 +268,3 @@ def _among(column: str, words: list[str], name: str, values: dict[str, Value]) -
     for place, word in enumerate(words):
         values[f"{name}{place}"] = word
     return f"{column} IN ({', '.join(f'${name}{place}' for place in range(len(words)))})"
-
-
-def ahead(at: datetime, settings: Settings) -> int:
-    """How many microseconds local time is ahead of UTC at an instant."""
-    offset = at.astimezone(settings.zone).utcoffset()
-    return 0 if offset is None else int(offset.total_seconds()) * SECOND

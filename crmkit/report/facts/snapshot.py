@@ -61,7 +61,8 @@ def records_at(facts: Facts, at_us: int) -> str:
 
 def changed_fields(facts: Facts, since_us: int) -> tuple[str, ...]:
     """The columns of `deals` of which a value changed after an instant: most of them never do."""
-    rows = facts.rows("SELECT DISTINCT field FROM changes WHERE at_us > $at", at=since_us)
+    last = facts.keep("last changes", "SELECT field, max(at_us) AS last_us FROM changes GROUP BY field")
+    rows = facts.rows(f"SELECT field FROM {last} WHERE last_us > $at", at=since_us)
     found = {row["field"] for row in rows}
     return tuple(name for name in TRACKED if name in found)
 
@@ -74,15 +75,10 @@ def records_query(tracked: Collection[str], deals: str = "deals", changes: str =
         deals: A table with the columns of `deals`: all of them, or those that are of interest.
         changes: A table with what changed of these deals after the instant.
     """
-    if not tracked:
-        return f"""
-            SELECT *, {_life("$at")} FROM (
-                SELECT {_values(())} FROM {deals} d WHERE d.first_seen_us <= $at
-            ) known
-        """
+    before = f"before AS ({_before(changes, tracked)}), " if tracked else ""
+    source = _joined(deals, "before") if tracked else f"{deals} d"
     return f"""
-        WITH before AS ({_before(changes, tracked)}),
-        known AS (SELECT {_values(tracked)} FROM {_joined(deals, "before")} WHERE d.first_seen_us <= $at)
+        WITH {before}known AS (SELECT {_values(tracked)} FROM {source} WHERE d.first_seen_us <= $at)
         SELECT *, {_life("$at")} FROM known
     """
 

@@ -20,7 +20,7 @@ def offsets(zone: ZoneInfo) -> tuple[tuple[int, int], ...]:
     start = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
     weeks = (datetime(_LAST_YEAR, 1, 1, tzinfo=UTC) - start).days // 7
     # No zone changes its clocks twice in a week.
-    marks = [(moment, _ahead(moment, zone)) for moment in (start + timedelta(weeks=n) for n in range(weeks))]
+    marks = [(moment, ahead(moment, zone)) for moment in (start + timedelta(weeks=n) for n in range(weeks))]
     found = [(instant(start), marks[0][1])]
     for (left, old), (right, new) in pairwise(marks):
         if old != new:
@@ -28,17 +28,18 @@ def offsets(zone: ZoneInfo) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _ahead(moment: datetime, zone: ZoneInfo) -> int:
+def ahead(moment: datetime, zone: ZoneInfo) -> int:
+    """How many microseconds local time is ahead of UTC at an instant."""
     gap = moment.astimezone(zone).utcoffset() or timedelta()
     return int(gap.total_seconds()) * SECOND
 
 
 def _change(left: datetime, right: datetime, zone: ZoneInfo) -> datetime:
     """The second at which the offset changes between two moments."""
-    old = _ahead(left, zone)
+    old = ahead(left, zone)
     while right - left > timedelta(seconds=1):
         middle = left + timedelta(seconds=(right - left).total_seconds() // 2)
-        if _ahead(middle, zone) == old:
+        if ahead(middle, zone) == old:
             left = middle
         else:
             right = middle
@@ -62,4 +63,9 @@ def _ahead_of(column: str, steps: tuple[tuple[int, int], ...]) -> str:
 
 def start_of(day: date, zone: ZoneInfo) -> int:
     """The instant at which a local day begins."""
-    return instant(datetime.combine(day, time(), tzinfo=zone).astimezone(UTC))
+    return instant(moment_of(day, zone))
+
+
+def moment_of(day: date, zone: ZoneInfo) -> datetime:
+    """The moment at which a local day begins, in UTC."""
+    return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)

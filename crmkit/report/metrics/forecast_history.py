@@ -18,7 +18,7 @@ from crmkit.report.facts.engine import Facts, Value
 from crmkit.report.facts.scale import DAY, day_number, instant
 from crmkit.report.facts.snapshot import LIVE, changed_fields, records_query
 from crmkit.report.facts.tables import DEALS, Type
-from crmkit.report.facts.zone import start_of
+from crmkit.report.facts.zone import moment_of, start_of
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.categories import category_sql
 from crmkit.report.metrics.forecast_figures import (
@@ -169,12 +169,10 @@ def _snapshot(
     facts: Facts, settings: Settings, span: Span, tables: _Tables, age: Age, day: date
 ) -> ForecastPoint:
     parts = _parts_on(facts, settings, span, tables, day)
-    at = scale.moment(start_of(day, settings.zone))
-    assert at is not None
     return ForecastPoint(
         age=age,
         day=day,
-        at=at,
+        at=moment_of(day, settings.zone),
         forecast_weighted=parts.weighted,
         forecast_commit=parts.commit,
         forecast_best=parts.best,
@@ -184,8 +182,6 @@ def _snapshot(
 def _parts_on(facts: Facts, settings: Settings, span: Span, tables: _Tables, day: date) -> Parts:
     """What the forecast for a period was made of at the beginning of a local day."""
     parts = Parts()
-    at = scale.moment(start_of(day, settings.zone))
-    assert at is not None
     if tables.empty:
         return parts
     records = f"({records_query(tables.fields, tables.deals, tables.changes)})"
@@ -193,7 +189,7 @@ def _parts_on(facts: Facts, settings: Settings, span: Span, tables: _Tables, day
     deals, values = deals_query(
         records,
         settings,
-        at,
+        moment_of(day, settings.zone),
         steps=tables.steps,
         companies="(SELECT * FROM companies WHERE FALSE)",
         # A join that is not made is much of the time of twenty instants.
@@ -272,6 +268,7 @@ def _within(facts: Facts, settings: Settings, start: date, end: date, source: _T
 
     since = start_of(start, settings.zone)
     tracked = tuple(name for name in changed_fields(facts, since) if name in _TRACKED)
+    # Without any, no row equals NULL.
     fields = ", ".join(f"'{name}'" for name in tracked) or "NULL"
     return _Tables(
         part(source.deals, _COLUMNS, "TRUE"),

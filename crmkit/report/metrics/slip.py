@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ from crmkit.report.facts.deals import OPEN
 from crmkit.report.facts.engine import Facts, Value
 from crmkit.report.facts.scale import day_number, instant
 from crmkit.report.facts.snapshot import LIVE
+from crmkit.report.facts.zone import moment_of
 from crmkit.report.inputs import Settings
 from crmkit.report.metrics.categories import category_sql
 from crmkit.report.metrics.pairs import DETAILED, REFS, Between, States, between, history_starts, states
@@ -40,7 +41,7 @@ def slips(facts: Facts, settings: Settings, *, previous: int = PREVIOUS, detaile
     since: datetime | None = None
     while len(earlier) < previous:
         span = quarter_of(day - timedelta(days=1), settings.fiscal_start_month)
-        since = since or _start(span.start, settings)
+        since = since or moment_of(span.start, settings.zone)
         found = slip(facts, settings, span, detailed=detailed)
         if found is None or all(one.late for one in found.history_starts):
             break
@@ -71,7 +72,7 @@ def slip(
         The cohort, or `None` if the period has not begun at `as_of`.
     """
     span = period or current_period(settings)
-    begins, ends = _start(span.start, settings), _start(span.end, settings)
+    begins, ends = moment_of(span.start, settings.zone), moment_of(span.end, settings.zone)
     if begins >= settings.as_of:
         return None
     found = between(facts, settings, begins, min(ends, settings.as_of), since=since)
@@ -116,10 +117,6 @@ def slip(
         fx_missing_count=row["missing"],
         history_starts=history_starts(facts, settings, found.start),
     )
-
-
-def _start(day: date, settings: Settings) -> datetime:
-    return datetime.combine(day, time(), settings.zone).astimezone(UTC)
 
 
 def _cohort(facts: Facts, settings: Settings, found: Between, span: Span, ends_us: int) -> str:

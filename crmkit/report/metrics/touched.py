@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from crmkit.report.facts.deals import OPEN, ahead, deals_at, deals_name, deals_query
+from crmkit.report.facts.deals import OPEN, deals_at, deals_name, deals_query
 from crmkit.report.facts.engine import Facts
 from crmkit.report.facts.scale import day_number, instant
 from crmkit.report.facts.snapshot import changed_fields, records_query
+from crmkit.report.facts.zone import ahead
 from crmkit.report.inputs import Settings
+
+_GROUP = "coalesce(d.logical, concat(d.connection, ':deal:', d.id))"
+"""SQL for the logical deal that a record `d` of `deals` belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,6 @@ def touched(facts: Facts, settings: Settings, start: datetime) -> Touched:
     Whatever was closed before and is as it was then is in no figure of what moved: most
     of all deals. At every instant from the given one until the report, they are as they are now.
     """
-    group = "coalesce(d.logical, concat(d.connection, ':deal:', d.id))"
     name = f"touched since {start.isoformat()}"
     deals = facts.keep(
         name,
@@ -41,16 +44,16 @@ def touched(facts: Facts, settings: Settings, start: datetime) -> Touched:
             UNION SELECT connection, id FROM stage_steps WHERE at_us >= $t0
         ),
         groups AS (
-            SELECT {group} AS logical FROM deals d
-            WHERE (d.status = '{OPEN}' AND (d.gone_us IS NULL OR d.gone_us > $t0))
+            SELECT {_GROUP} AS logical FROM deals d
+            WHERE d.status = '{OPEN}'
                 OR d.first_seen_us > $t0 OR d.gone_us > $t0 OR d.closed_us >= $t0
                 -- It counts as closed at noon of its close date, in whatever zone; without one it
                 -- is valued by the rates of the day that is looked at.
                 OR (d.closed_us IS NULL AND (d.close_day IS NULL OR d.close_day >= $day0 - 1))
             UNION
-            SELECT {group} FROM deals d SEMI JOIN moved m ON d.connection = m.connection AND d.id = m.id
+            SELECT {_GROUP} FROM deals d SEMI JOIN moved m ON d.connection = m.connection AND d.id = m.id
         )
-        SELECT d.* FROM deals d SEMI JOIN groups g ON {group} = g.logical
+        SELECT d.* FROM deals d SEMI JOIN groups g ON {_GROUP} = g.logical
         """,
         t0=instant(start),
         day0=day_number(start.astimezone(settings.zone).date()),
@@ -79,7 +82,7 @@ def touched_at(facts: Facts, settings: Settings, some: Touched, at: datetime) ->
     """The table of these deals at an instant, maybe with others; columns as `deals_at`."""
     name = f"deals at {at.isoformat()} {some.name}"
     whole = facts.kept(deals_name(at))
-    if facts.kept(name) is None and whole is not None:
+    if whole is not None and facts.kept(name) is None:  # the small table is the faster one
         return whole
     # Kept by itself: names inside of a query within a query can clash.
     records = facts.keep(
@@ -99,14 +102,17 @@ def prepare_earlier(facts: Facts, settings: Settings, at: datetime) -> None:
         settings: Those of the report.
         at: The earlier instant.
     """
-    if ahead(at, settings) != ahead(settings.as_of, settings):
+    if ahead(at, settings.zone) != ahead(settings.as_of, settings.zone):
         return  # Noon of a close date is another instant then, so that all deals can differ.
     now = deals_at(facts, settings)
-    then = touched_at(facts, settings, touched(facts, settings, at), at)
+    some = touched(facts, settings, at)
+    then = touched_at(facts, settings, some, at)
+    # Not those of the earlier instant: a deal that came since is in none of its rows.
     facts.view(
         deals_name(at),
         f"""
-        SELECT d.* FROM {now} d ANTI JOIN (SELECT logical FROM {then}) t ON d.logical = t.logical
+        SELECT n.* FROM {now} n
+        ANTI JOIN (SELECT {_GROUP} AS logical FROM {some.deals} d) t ON n.logical = t.logical
         UNION ALL SELECT * FROM {then}
         """,
     )
