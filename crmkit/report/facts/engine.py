@@ -32,6 +32,8 @@ _SPARK_OPTIONS = {
     "spark.sql.ansi.enabled": "true",  # an overflow is an error, not a NULL
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "4",
+    # What it infers of a checkpoint names columns that a union does not know ("key not found").
+    "spark.sql.constraintPropagation.enabled": "false",
 }
 
 
